@@ -1,0 +1,3 @@
+from melascope.cli.main import run
+
+run()

@@ -1,0 +1,1 @@
+"""The bundle: the one object in which training and serving meet."""

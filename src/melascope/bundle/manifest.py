@@ -1,0 +1,92 @@
+"""`manifest.json`: what a bundle says of itself. Typed, versioned, unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from melascope.decision.calibration import Calibration
+from melascope.decision.operating_point import OperatingPoint
+from melascope.domain.diagnosis import Diagnosis
+from melascope.imaging.preprocess import PreprocessSpec
+
+SCHEMA_VERSION = 1
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Figure(_Strict):
+    """A measured number and its 95 % interval; None where it is undefined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Measurement(_Strict):
+    """Figures on one set of images, and the command that makes them."""
+
+    name: str  #: of the set, e.g. "HAM10000 + ISIC 2017, held-out lesions"
+    n_images: int
+    n_groups: int
+    n_melanoma: int
+    figures: dict[str, Figure]
+    command: str
+
+
+class Architecture(_Strict):
+    backbone: str
+    parameters: int
+    pretrained: str  #: where the first weights came from; "none" for a random start
+
+
+class TrainingData(_Strict):
+    sources: dict[str, int]  #: images a dataset
+    n_images: int
+    n_groups: int
+    class_counts: dict[str, int]
+    fingerprint: Sha256  #: of the sorted image sha256 sums that training saw
+    audit_override: str | None = None  #: the reason given for training on a split that the audit refused
+
+
+class FileEntry(_Strict):
+    sha256: Sha256
+    bytes: int
+
+
+class Manifest(_Strict):
+    """See the class's fields; `files` lists every file of the bundle but the manifest itself."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*@[0-9a-f]{12}$")  #: name@digest, see `store.bundle_id`
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    created: AwareDatetime
+    classes: tuple[Diagnosis, ...]
+    architecture: Architecture
+    preprocess: PreprocessSpec
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...]
+    default_operating_point: str
+    training: TrainingData
+    measurements: tuple[Measurement, ...]
+    licence: str
+    attributions: tuple[str, ...]
+    intended_use: str
+    library_versions: dict[str, str]
+    files: dict[str, FileEntry]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if len(set(self.classes)) != len(self.classes) or Diagnosis.MEL not in self.classes:
+            raise ValueError("classes must be distinct and hold MEL")
+        if {len(self.calibration.bias_C), len(self.calibration.prevalence_C)} != {len(self.classes)}:
+            raise ValueError("calibration must have one bias and one prevalence a class")
+        if self.default_operating_point not in {point.name for point in self.operating_points}:
+            raise ValueError(f"default_operating_point {self.default_operating_point!r} is not among operating_points")
+        return self

@@ -1,0 +1,89 @@
+"""`melascope`: the commands, loaded when they are called, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from melascope import __version__
+from melascope.errors import MelascopeError, MissingExtraError
+
+#: command -> (module below melascope.cli, one-line help). The module's `command` is the click command.
+COMMANDS = {
+    "assess": ("assess", "Assess images: probability of melanoma and a decision for each."),
+    "predict": ("predict", "Score a folder or a case table into one CSV file."),
+    "data": ("data", "Fetch, import, audit, split and cache datasets."),
+    "train": ("train", "Train a network by a recipe."),
+    "evaluate": ("evaluate", "Judge a model from its predictions: figures, intervals, plots."),
+    "export": ("export", "Turn a training run into a bundle."),
+    "bundle": ("bundle", "List, show, verify and choose bundles."),
+    "doctor": ("doctor", "Tell what is installed, which bundle answers, and whether it verifies."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module only when that command is asked for."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        try:
+            module = importlib.import_module(f"melascope.cli.{COMMANDS[name][0]}")
+        except ModuleNotFoundError as fault:
+            raise _missing_extra(name, fault) from fault
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="melascope")
+def main() -> None:
+    """Find melanoma in dermoscopic photographs. Decision support for trained readers; not a medical device."""
+
+
+def run() -> None:
+    """Run the command line; a MelascopeError becomes its message and its exit status, never a traceback."""
+    try:
+        status = main.main(standalone_mode=False)
+    except MelascopeError as error:
+        _fail(error)
+    except ModuleNotFoundError as fault:
+        _fail(_missing_extra(" ".join(sys.argv[1:2]), fault))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone: that is no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(error: MelascopeError) -> None:
+    click.echo(f"melascope: {error.message}", err=True)
+    if error.remedy:
+        click.echo(f"  {error.remedy}", err=True)
+    sys.exit(error.exit_status)
+
+
+def _missing_extra(command: str, fault: ModuleNotFoundError) -> MelascopeError:
+    package = (fault.name or "").split(".")[0]
+    if package == "melascope":
+        raise fault
+    extra = "evaluate" if package in {"sklearn", "matplotlib", "jinja2", "imagehash", "h5py", "httpx"} else "train"
+    return MissingExtraError(
+        f"`melascope {command}` needs the package {package!r}, which is not installed.",
+        remedy=f"Install it with: pip install 'melascope[{extra}]'",
+    )

@@ -1,0 +1,1 @@
+"""From published datasets to case tables, splits and cached pixels. No torch."""

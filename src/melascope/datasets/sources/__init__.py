@@ -1,0 +1,1 @@
+"""One module per dataset family: its published layout, turned into cases."""

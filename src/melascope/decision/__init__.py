@@ -1,0 +1,1 @@
+"""From logits to a decision: calibration, prevalence, operating points. Fit and apply side by side."""

@@ -1,0 +1,1 @@
+"""Judging a model from its predictions table alone: metrics, intervals, reports. No torch."""

@@ -1,0 +1,156 @@
+"""The predictions table: raw logits of a model beside what is known of each case.
+
+Everything after training (calibration, operating points, metrics, report) reads this, so it needs no torch.
+Columns: `image_id`, one `logit_<CLASS>` a class, then the case columns that judging needs.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from melascope.domain.case import Case
+from melascope.domain.diagnosis import Diagnosis
+from melascope.errors import TableError
+
+LOGIT_PREFIX = "logit_"
+#: Case columns that travel with the logits.
+CARRIED_COLUMNS = ("diagnosis", "melanoma", "lesion_id", "patient_id", "age", "sex", "site", "source", "split")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Predictions:
+    """Logits of n images over the model's classes, and their cases (same order)."""
+
+    classes: tuple[Diagnosis, ...]
+    logits_NC: NDArray[np.float64]  #: shape (n, classes), raw: before calibration
+    cases: tuple[Case, ...]  #: `path` is empty for predictions read from a file
+
+    @property
+    def melanoma_N(self) -> NDArray[np.float64]:
+        """1.0 melanoma, 0.0 not, NaN unknown."""
+        return np.array([np.nan if case.melanoma is None else float(case.melanoma) for case in self.cases])
+
+    @property
+    def class_index_N(self) -> NDArray[np.int64]:
+        """Index of the true class, -1 where the diagnosis is unknown or not among the model's classes."""
+        index = {diagnosis: i for i, diagnosis in enumerate(self.classes)}
+        return np.array([index.get(case.diagnosis, -1) for case in self.cases], dtype=np.int64)
+
+    @property
+    def groups_N(self) -> list[str]:
+        """Patient, lesion or image: the unit of the bootstrap and of a vote."""
+        return [case.group for case in self.cases]
+
+    def where(self, keep_N: Sequence[bool] | NDArray[np.bool_]) -> Predictions:
+        """The rows for which `keep_N` holds."""
+        rows = np.flatnonzero(np.asarray(keep_N))
+        return Predictions(
+            classes=self.classes, logits_NC=self.logits_NC[rows], cases=tuple(self.cases[i] for i in rows)
+        )
+
+
+def write_predictions(predictions: Predictions, table_path: Path) -> None:
+    """Write the table, whole or not at all; logits with all the digits of a float64."""
+    table_path.parent.mkdir(parents=True, exist_ok=True)
+    partial = table_path.with_name(table_path.name + ".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image_id", *(LOGIT_PREFIX + c for c in predictions.classes), *CARRIED_COLUMNS])
+        for case, logits_C in zip(predictions.cases, predictions.logits_NC, strict=True):
+            carried = [_text(getattr(case, column)) for column in CARRIED_COLUMNS]
+            writer.writerow([case.image_id, *(repr(float(logit)) for logit in logits_C), *carried])
+    os.replace(partial, table_path)
+
+
+def _text(value: object) -> str:
+    if value is None or value is Diagnosis.UNK:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def read_predictions(table_path: Path) -> Predictions:
+    """Read and check a predictions table.
+
+    Raises
+    ------
+    TableError
+        Absent or empty file, a missing column, a class that the taxonomy lacks, a logit that is no finite number,
+        an image listed twice.
+    """
+    try:
+        with table_path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as fault:
+        raise TableError(
+            f"{table_path}: the predictions cannot be read ({fault}).",
+            remedy="Name the predictions.csv of a training run or of `melascope predict --format predictions`.",
+        ) from fault
+    logit_columns = [column for column in columns if column.startswith(LOGIT_PREFIX)]
+    if "image_id" not in columns or len(logit_columns) < 2:
+        raise TableError(
+            f"{table_path}: found the columns {', '.join(columns) or 'none'}.",
+            remedy=f"Predictions need image_id and at least two {LOGIT_PREFIX}CLASS columns.",
+        )
+    if not rows:
+        raise TableError(f"{table_path}: the predictions have no rows.", remedy="Predict at least one image.")
+    try:
+        classes = tuple(Diagnosis(column.removeprefix(LOGIT_PREFIX)) for column in logit_columns)
+    except ValueError as fault:
+        raise TableError(f"{table_path}: {fault}.", remedy=f"The classes are {', '.join(Diagnosis)}.") from None
+    logits_NC = np.empty((len(rows), len(classes)))
+    cases: list[Case] = []
+    seen: set[str] = set()
+    for n, (line, row) in enumerate(rows):
+        for c, column in enumerate(logit_columns):
+            try:
+                logits_NC[n, c] = float(row[column])
+            except (TypeError, ValueError):
+                logits_NC[n, c] = np.nan
+            if not np.isfinite(logits_NC[n, c]):
+                raise TableError(
+                    f"{table_path}, line {line}: {column} is {row[column]!r}.", remedy="It must be a finite number."
+                )
+        cases.append(_case_of_row(row, table_path=table_path, line=line))
+        if cases[-1].image_id in seen:
+            raise TableError(
+                f"{table_path}, line {line}: image_id {cases[-1].image_id!r} stands in more than one row.",
+                remedy="Each image is predicted once.",
+            )
+        seen.add(cases[-1].image_id)
+    return Predictions(classes=classes, logits_NC=logits_NC, cases=tuple(cases))
+
+
+def _case_of_row(row: dict[str, str], *, table_path: Path, line: int) -> Case:
+    text = {column: (row.get(column) or "").strip() for column in ("image_id", *CARRIED_COLUMNS)}
+    try:
+        diagnosis = Diagnosis(text["diagnosis"] or "UNK")
+        melanoma = {"1": True, "0": False, "": None}[text["melanoma"]]
+        age = float(text["age"]) if text["age"] else None
+    except (ValueError, KeyError) as fault:
+        raise TableError(
+            f"{table_path}, line {line}: {fault} is not a value of the case table.",
+            remedy="diagnosis is a class or empty, melanoma 1, 0 or empty, age a number or empty.",
+        ) from None
+    if diagnosis is not Diagnosis.UNK:
+        melanoma = diagnosis is Diagnosis.MEL
+    return Case(
+        image_id=text["image_id"],
+        path="",
+        diagnosis=diagnosis,
+        melanoma=melanoma,
+        age=age,
+        **{c: text[c] or None for c in ("lesion_id", "patient_id", "sex", "site", "source", "split")},
+    )

@@ -1,0 +1,1 @@
+"""The world's formats: what other systems read and write."""

@@ -1,0 +1,1 @@
+"""Training and exporting networks: the only room with torch."""

@@ -1,0 +1,1 @@
+"""A bundle and an image in, an assessment out. No torch."""
