@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from melascope.domain.diagnosis import Diagnosis
+from melascope.errors import UsageError
+
 
 def at_prevalence(
     log_probabilities_NC: NDArray[np.float64],
@@ -15,8 +18,8 @@ def at_prevalence(
 ) -> NDArray[np.float64]:
     """Posterior under `wanted_C` of a model calibrated under `fitted_C`.
 
-    Each class's probability is multiplied by wanted/fitted and the row made to sum to 1 again: exact where only
-    the class frequencies differ (label shift). A uniform `wanted_C` is what balanced accuracy wants.
+    Each class's probability is multiplied by wanted/fitted and the row made to sum to 1 again: exact where
+    only the class frequencies differ (label shift). A uniform `wanted_C` is what balanced accuracy wants.
 
     References
     ----------
@@ -25,3 +28,34 @@ def at_prevalence(
     """
     shift_C = np.log(np.asarray(wanted_C, dtype=np.float64)) - np.log(np.asarray(fitted_C, dtype=np.float64))
     return np.asarray(softmax(log_probabilities_NC + shift_C, axis=1))
+
+
+def melanoma_prevalence(
+    prevalence_C: NDArray[np.floating] | tuple[float, ...], classes: tuple[Diagnosis, ...], wanted: float
+) -> NDArray[np.float64]:
+    """Class frequencies in which a fraction `wanted` is melanoma and the others keep their proportions.
+
+    Parameters
+    ----------
+    prevalence_C
+        Frequencies of the classes, each above 0; sum to 1.
+    classes
+        Their names; MEL is among them.
+    wanted
+        Fraction of melanoma, above 0 and below 1.
+
+    Raises
+    ------
+    UsageError
+        `wanted` is not strictly between 0 and 1.
+    """
+    if not 0 < wanted < 1:
+        raise UsageError(
+            f"The prevalence of melanoma is {wanted:g}.",
+            remedy="Give a fraction above 0 and below 1, such as 0.02 for 2 of 100 lesions.",
+        )
+    scaled_C = np.array(prevalence_C, dtype=np.float64)
+    is_melanoma_C = np.array([diagnosis is Diagnosis.MEL for diagnosis in classes])
+    scaled_C[~is_melanoma_C] *= (1 - wanted) / scaled_C[~is_melanoma_C].sum()
+    scaled_C[is_melanoma_C] = wanted
+    return scaled_C

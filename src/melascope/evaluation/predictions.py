@@ -21,7 +21,17 @@ from melascope.errors import TableError
 
 LOGIT_PREFIX = "logit_"
 #: Case columns that travel with the logits.
-CARRIED_COLUMNS = ("diagnosis", "melanoma", "lesion_id", "patient_id", "age", "sex", "site", "source", "split")
+CARRIED_COLUMNS = (
+    "diagnosis",
+    "melanoma",
+    "lesion_id",
+    "patient_id",
+    "age",
+    "sex",
+    "site",
+    "source",
+    "split",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -45,8 +55,18 @@ class Predictions:
 
     @property
     def groups_N(self) -> list[str]:
-        """Patient, lesion or image: the unit of the bootstrap and of a vote."""
+        """Patient, lesion or image: the unit of the bootstrap."""
         return [case.group for case in self.cases]
+
+    @property
+    def lesions_N(self) -> list[str]:
+        """Lesion, or the image itself where that is unknown: the unit of a vote."""
+        return [
+            f"{case.source or ''}/lesion/{case.lesion_id}"
+            if case.lesion_id
+            else f"{case.source or ''}/{case.image_id}"
+            for case in self.cases
+        ]
 
     def where(self, keep_N: Sequence[bool] | NDArray[np.bool_]) -> Predictions:
         """The rows for which `keep_N` holds."""
@@ -62,11 +82,21 @@ def write_predictions(predictions: Predictions, table_path: Path) -> None:
     partial = table_path.with_name(table_path.name + ".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image_id", *(LOGIT_PREFIX + c for c in predictions.classes), *CARRIED_COLUMNS])
+        writer.writerow(table_header(predictions.classes))
         for case, logits_C in zip(predictions.cases, predictions.logits_NC, strict=True):
-            carried = [_text(getattr(case, column)) for column in CARRIED_COLUMNS]
-            writer.writerow([case.image_id, *(repr(float(logit)) for logit in logits_C), *carried])
+            writer.writerow(table_row(case, logits_C))
     os.replace(partial, table_path)
+
+
+def table_header(classes: Sequence[Diagnosis]) -> list[str]:
+    """The table's columns for a model of these classes."""
+    return ["image_id", *(LOGIT_PREFIX + diagnosis for diagnosis in classes), *CARRIED_COLUMNS]
+
+
+def table_row(case: Case, logits_C: NDArray[np.floating]) -> list[str]:
+    """One row of the table, in the order of `table_header`; logits with all the digits of a float64."""
+    carried = [_text(getattr(case, column)) for column in CARRIED_COLUMNS]
+    return [case.image_id, *(repr(float(logit)) for logit in logits_C), *carried]
 
 
 def _text(value: object) -> str:
@@ -85,8 +115,8 @@ def read_predictions(table_path: Path) -> Predictions:
     Raises
     ------
     TableError
-        Absent or empty file, a missing column, a class that the taxonomy lacks, a logit that is no finite number,
-        an image listed twice.
+        Absent or empty file, a missing column, a class that the taxonomy lacks, a logit that is no finite
+        number, an image listed twice.
     """
     try:
         with table_path.open(newline="", encoding="utf-8-sig") as file:
@@ -96,7 +126,7 @@ def read_predictions(table_path: Path) -> Predictions:
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise TableError(
             f"{table_path}: the predictions cannot be read ({fault}).",
-            remedy="Name the predictions.csv of a training run or of `melascope predict --format predictions`.",
+            remedy="Name the predictions.csv of a run or of `melascope predict --format predictions`.",
         ) from fault
     logit_columns = [column for column in columns if column.startswith(LOGIT_PREFIX)]
     if "image_id" not in columns or len(logit_columns) < 2:
@@ -109,7 +139,9 @@ def read_predictions(table_path: Path) -> Predictions:
     try:
         classes = tuple(Diagnosis(column.removeprefix(LOGIT_PREFIX)) for column in logit_columns)
     except ValueError as fault:
-        raise TableError(f"{table_path}: {fault}.", remedy=f"The classes are {', '.join(Diagnosis)}.") from None
+        raise TableError(
+            f"{table_path}: {fault}.", remedy=f"The classes are {', '.join(Diagnosis)}."
+        ) from None
     logits_NC = np.empty((len(rows), len(classes)))
     cases: list[Case] = []
     seen: set[str] = set()
@@ -121,7 +153,8 @@ def read_predictions(table_path: Path) -> Predictions:
                 logits_NC[n, c] = np.nan
             if not np.isfinite(logits_NC[n, c]):
                 raise TableError(
-                    f"{table_path}, line {line}: {column} is {row[column]!r}.", remedy="It must be a finite number."
+                    f"{table_path}, line {line}: {column} is {row[column]!r}.",
+                    remedy="It must be a finite number.",
                 )
         cases.append(_case_of_row(row, table_path=table_path, line=line))
         if cases[-1].image_id in seen:
