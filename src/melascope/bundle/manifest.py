@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -9,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from melascope.decision.calibration import Calibration
 from melascope.decision.operating_point import OperatingPoint
 from melascope.domain.diagnosis import Diagnosis
+from melascope.errors import UsageError
 from melascope.imaging.preprocess import PreprocessSpec
 
 SCHEMA_VERSION = 1
@@ -63,7 +65,7 @@ class FileEntry(_Strict):
 class Manifest(_Strict):
     """See the class's fields; `files` lists every file of the bundle but the manifest itself."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1]
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*@[0-9a-f]{12}$")  #: name@digest, see `store.bundle_id`
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     created: AwareDatetime
@@ -87,6 +89,38 @@ class Manifest(_Strict):
             raise ValueError("classes must be distinct and hold MEL")
         if {len(self.calibration.bias_C), len(self.calibration.prevalence_C)} != {len(self.classes)}:
             raise ValueError("calibration must have one bias and one prevalence a class")
-        if self.default_operating_point not in {point.name for point in self.operating_points}:
-            raise ValueError(f"default_operating_point {self.default_operating_point!r} is not among operating_points")
+        if not self.calibration.temperature > 0:
+            raise ValueError(f"calibration.temperature is {self.calibration.temperature}; it must be above 0")
+        prevalence_C = self.calibration.prevalence_C
+        if min(prevalence_C) <= 0 or not math.isclose(sum(prevalence_C), 1.0, abs_tol=1e-6):
+            raise ValueError("calibration.prevalence_C must be above 0 everywhere and sum to 1")
+        names = [point.name for point in self.operating_points]
+        if len(set(names)) != len(names):
+            raise ValueError("operating_points must have distinct names")
+        if self.default_operating_point not in names:
+            raise ValueError(
+                f"default_operating_point {self.default_operating_point!r} is not among operating_points"
+            )
+        for point in self.operating_points:
+            if not 0 <= point.threshold <= 1:
+                raise ValueError(
+                    f"operating point {point.name!r} has the threshold {point.threshold}; use 0 to 1"
+                )
         return self
+
+    def operating_point(self, name: str | None = None) -> OperatingPoint:
+        """The operating point of that name; the default one for None.
+
+        Raises
+        ------
+        UsageError
+            The bundle has no operating point of that name.
+        """
+        wanted = name or self.default_operating_point
+        for point in self.operating_points:
+            if point.name == wanted:
+                return point
+        raise UsageError(
+            f"{self.id} has no operating point {wanted!r}.",
+            remedy=f"Use one of {', '.join(point.name for point in self.operating_points)}.",
+        )

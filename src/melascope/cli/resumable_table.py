@@ -1,0 +1,176 @@
+"""A CSV file that is written batch by batch and survives interruption.
+
+While it grows it is `X.partial`, its refusals `X.errors.csv.partial`; `X.progress.json` says whose work
+it is and how far both files are good. Taking the work up again cuts both back to there: a torn line or a
+row too many cannot stay.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from melascope.errors import UsageError
+
+ERROR_COLUMNS = ("image_id", "path", "code", "message")
+
+
+class ResumableTable:
+    """Append to it within `with`; `finish` gives the file its name.
+
+    Parameters
+    ----------
+    path
+        Of the finished table; the refusals are in `path` + `.errors.csv`, if there are any.
+    columns
+        The header.
+    identity
+        What the rows depend on (bundle, options, inputs): work is taken up only where it is equal.
+    restart
+        Begin anew even if there is unfinished work.
+
+    Raises
+    ------
+    UsageError
+        Unfinished work of another identity, or damaged; a folder or file that cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, *, columns: Sequence[str], identity: Mapping[str, str], restart: bool = False
+    ) -> None:
+        self._path = path
+        self._errors_path = path.with_name(f"{path.name}.errors.csv")
+        self._progress_path = path.with_name(f"{path.name}.progress.json")
+        self._partial = path.with_name(f"{path.name}.partial")
+        self._errors_partial = path.with_name(f"{path.name}.errors.csv.partial")
+        self._identity = dict(identity)
+        self.done = self.n_rows = self.n_refused = 0  #: inputs done; among them scored; refused
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if restart or not self._progress_path.exists():
+                self._begin(columns)
+            else:
+                self._take_up()
+            self._table = self._partial.open("ab")
+            self._errors = self._errors_partial.open("ab")
+        except OSError as fault:
+            raise self._unwritable(fault) from fault
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._table.close()
+        self._errors.close()
+
+    def append(
+        self, rows: Iterable[Sequence[object]], refused: Iterable[Sequence[object]], *, done: int
+    ) -> None:
+        """Add the rows of a batch; from here on they are safe.
+
+        Parameters
+        ----------
+        rows, refused
+            In the order of `columns`, and of `ERROR_COLUMNS`.
+        done
+            Inputs done with this batch included.
+
+        Raises
+        ------
+        UsageError
+            The disk is full, or the files cannot be written any more.
+        """
+        rows, refused = list(rows), list(refused)
+        self.done, self.n_rows, self.n_refused = done, self.n_rows + len(rows), self.n_refused + len(refused)
+        try:
+            self._table.write(_csv_bytes(rows))
+            self._errors.write(_csv_bytes(refused))
+            self._table.flush()
+            self._errors.flush()
+            self._save_progress(self._table.tell(), self._errors.tell())
+        except OSError as fault:
+            raise self._unwritable(fault) from fault
+
+    def finish(self) -> Path | None:
+        """Give the table its name, and the refusals theirs; returns where these are, if there are any."""
+        self._table.close()
+        self._errors.close()
+        if self.n_refused:
+            os.replace(self._errors_partial, self._errors_path)
+        else:
+            self._errors_partial.unlink()
+            self._errors_path.unlink(missing_ok=True)  # of earlier work
+        os.replace(self._partial, self._path)
+        self._progress_path.unlink()
+        return self._errors_path if self.n_refused else None
+
+    def _unwritable(self, fault: OSError) -> UsageError:
+        return UsageError(
+            f"{self._path}: the table cannot be written ({fault.strerror or fault}).",
+            remedy="Choose a file in a folder of yours with enough space.",
+        )
+
+    def _begin(self, columns: Sequence[str]) -> None:
+        self._progress_path.unlink(missing_ok=True)
+        table, errors = _csv_bytes([columns]), _csv_bytes([ERROR_COLUMNS])
+        self._partial.write_bytes(table)
+        self._errors_partial.write_bytes(errors)
+        self._save_progress(len(table), len(errors))
+
+    def _take_up(self) -> None:
+        remedy = "Begin anew with --restart, or repeat the command that was interrupted."
+        try:
+            progress = json.loads(self._progress_path.read_bytes())
+            identity, table_bytes, errors_bytes = (
+                progress["identity"],
+                progress["table_bytes"],
+                progress["errors_bytes"],
+            )
+            self.done, self.n_rows, self.n_refused = (
+                progress["done"],
+                progress["n_rows"],
+                progress["n_refused"],
+            )
+            sizes = self._partial.stat().st_size, self._errors_partial.stat().st_size
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as fault:
+            raise UsageError(
+                f"{self._progress_path}: the unfinished work is damaged ({fault}).", remedy=remedy
+            ) from fault
+        if identity != self._identity:
+            keys = [
+                key for key in {**self._identity, **identity} if identity.get(key) != self._identity.get(key)
+            ]
+            raise UsageError(
+                f"{self._partial} is unfinished work with another {', another '.join(keys)}.", remedy=remedy
+            )
+        if sizes[0] < table_bytes or sizes[1] < errors_bytes:
+            raise UsageError(f"{self._partial}: the unfinished work has lost its end.", remedy=remedy)
+        os.truncate(self._partial, table_bytes)
+        os.truncate(self._errors_partial, errors_bytes)
+
+    def _save_progress(self, table_bytes: int, errors_bytes: int) -> None:
+        progress = {
+            "identity": self._identity,
+            "done": self.done,
+            "n_rows": self.n_rows,
+            "n_refused": self.n_refused,
+            "table_bytes": table_bytes,
+            "errors_bytes": errors_bytes,
+        }
+        partial = self._progress_path.with_name(f"{self._progress_path.name}.partial")
+        partial.write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, self._progress_path)
+
+
+def _csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue().encode("utf-8", errors="backslashreplace")

@@ -1,0 +1,57 @@
+"""Assessments as JSON, lossless both ways; the schema is published in docs/schema/assessment-v1.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from melascope.domain.assessment import SCHEMA_VERSION, Assessment
+from melascope.errors import UsageError
+
+_ADAPTER = TypeAdapter(Assessment)
+
+
+def to_json(assessment: Assessment, *, indent: int | None = None) -> bytes:
+    """UTF-8 JSON; floats keep every digit."""
+    return _ADAPTER.dump_json(assessment, indent=indent)
+
+
+def to_jsonable(assessment: Assessment) -> dict[str, Any]:
+    """The JSON object, as Python values."""
+    jsonable: dict[str, Any] = _ADAPTER.dump_python(assessment, mode="json")
+    return jsonable
+
+
+def from_json(data: bytes | str) -> Assessment:
+    """The assessment that `to_json` wrote.
+
+    Raises
+    ------
+    UsageError
+        Not JSON, of another schema version, an unknown or missing key, a value outside its domain.
+    """
+    try:
+        assessment = _ADAPTER.validate_json(data)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise UsageError(
+            f"The assessment is not valid: {place}: {first['msg']}.",
+            remedy="Give JSON as `melascope assess --format json` writes it.",
+        ) from fault
+    if assessment.schema_version != SCHEMA_VERSION:
+        raise UsageError(
+            f"The assessment has the schema version {assessment.schema_version}.",
+            remedy=f"This melascope reads {SCHEMA_VERSION}.",
+        )
+    return assessment
+
+
+def json_schema() -> dict[str, Any]:
+    """The published JSON Schema (draft 2020-12)."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "melascope assessment, version 1",
+        **_ADAPTER.json_schema(mode="serialization"),
+    }
