@@ -55,7 +55,7 @@ def check_no_leak(predictions: Predictions) -> None:
         raise LeakError(
             f"{len(leaking)} lesions or patients stand in more than one split, the first {first!r} in "
             f"{' and '.join(sorted(splits[first]))}: figures from such a table flatter the model.",
-            remedy="Split again with `melascope data split` and train anew, or give a reason with --allow-leak.",
+            remedy="Split with `melascope data split` and train anew, or give a reason with --allow-leak.",
         )
 
 

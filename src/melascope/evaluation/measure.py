@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melascope.decision.calibration import Calibration
-from melascope.decision.operating_point import OperatingPoint, lesion_votes
+from melascope.decision.operating_point import LesionVotes, OperatingPoint, lesion_votes
 from melascope.decision.prevalence import at_prevalence
 from melascope.domain.diagnosis import Diagnosis
 from melascope.evaluation import metrics
@@ -122,26 +122,35 @@ def headline(measured: Metrics) -> dict[str, Estimate]:
 class Judged:
     """Predictions with what the decision room makes of them: every figure is a function of these."""
 
-    classes: tuple[Diagnosis, ...]
-    melanoma_N: NDArray[np.float64]  #: 1, 0, NaN unknown
+    predictions: Predictions
     score_N: NDArray[np.float64]  #: calibrated melanoma probability at the calibration cases' prevalence
-    class_index_N: NDArray[np.int64]  #: -1 unknown
     log_probability_NC: NDArray[np.float64]  #: calibrated, at the calibration cases' prevalence
     probability_NC: NDArray[np.float64]  #: calibrated, at the wanted prior
-    groups_N: list[str]
-    lesions_N: list[str]
 
     @property
     def vote_N(self) -> NDArray[np.float64]:
         """Shape (n,): 1 / images of the same lesion."""
-        _, lesion_N, count_L = np.unique(
-            np.asarray(self.lesions_N, dtype=str), return_inverse=True, return_counts=True
-        )
+        lesions_N = np.asarray(self.predictions.lesions_N, dtype=str)
+        _, lesion_N, count_L = np.unique(lesions_N, return_inverse=True, return_counts=True)
         return np.asarray(1.0 / count_L[lesion_N])
+
+    def take(self, rows_M: Sequence[int] | NDArray[np.integer]) -> Judged:
+        """These rows, in this order."""
+        rows_M = np.asarray(rows_M, dtype=np.intp)
+        return Judged(
+            predictions=self.predictions.take(rows_M),
+            score_N=self.score_N[rows_M],
+            log_probability_NC=self.log_probability_NC[rows_M],
+            probability_NC=self.probability_NC[rows_M],
+        )
+
+    def votes(self) -> LesionVotes:
+        """One row a lesion of known outcome."""
+        return lesion_votes(self.score_N, self.predictions.melanoma_N, self.predictions.lesions_N)
 
 
 def judge(predictions: Predictions, calibration: Calibration, *, prior: Prior = "training") -> Judged:
-    """Calibrate the logits, and move the class probabilities to the prior ("uniform" suits balanced accuracy).
+    """Calibrate the logits, and move the class probabilities to the prior: "uniform" suits balanced accuracy.
 
     The melanoma score stays at the prevalence of the calibration cases, as every threshold does.
     """
@@ -149,16 +158,12 @@ def judge(predictions: Predictions, calibration: Calibration, *, prior: Prior = 
     n_classes = len(predictions.classes)
     wanted_C = calibration.prevalence_C if prior == "training" else (1 / n_classes,) * n_classes
     return Judged(
-        classes=predictions.classes,
-        melanoma_N=predictions.melanoma_N,
+        predictions=predictions,
         score_N=np.exp(log_probability_NC[:, predictions.classes.index(Diagnosis.MEL)]),
-        class_index_N=predictions.class_index_N,
         log_probability_NC=log_probability_NC,
         probability_NC=at_prevalence(
             log_probability_NC, fitted_C=calibration.prevalence_C, wanted_C=wanted_C
         ),
-        groups_N=predictions.groups_N,
-        lesions_N=predictions.lesions_N,
     )
 
 
@@ -186,21 +191,22 @@ def measure(
     )
     estimates = estimate(
         lambda weight_BN: rank(weight_BN) | points(weight_BN) | classes(weight_BN),
-        judged.groups_N,
+        predictions.groups_N,
         n_draws=n_bootstrap,
         seed=seed,
     )
-    votes = lesion_votes(judged.score_N, judged.melanoma_N, judged.lesions_N)
+    votes = judged.votes()
+    melanoma_N = predictions.melanoma_N
     return Metrics(
-        n_images=len(judged.score_N),
-        n_groups=len(set(judged.groups_N)),
-        n_lesions=len(set(judged.lesions_N)),
-        n_melanoma=int((judged.melanoma_N == 1).sum()),
+        n_images=len(melanoma_N),
+        n_groups=len(set(predictions.groups_N)),
+        n_lesions=len(set(predictions.lesions_N)),
+        n_melanoma=int((melanoma_N == 1).sum()),
         n_melanoma_lesions=int(votes.melanoma_L.sum()),
-        n_melanoma_unknown=int(np.isnan(judged.melanoma_N).sum()),
-        n_diagnosed=int((judged.class_index_N >= 0).sum()),
+        n_melanoma_unknown=int(np.isnan(melanoma_N).sum()),
+        n_diagnosed=int((predictions.class_index_N >= 0).sum()),
         sources=dict(Counter(case.source or "unnamed" for case in predictions.cases).most_common()),
-        classes=judged.classes,
+        classes=predictions.classes,
         prior=prior,
         n_bootstrap=n_bootstrap,
         seed=seed,
@@ -211,7 +217,7 @@ def measure(
         },
         per_class={
             diagnosis: {name: estimates[f"{name}/{diagnosis}"] for name in PER_CLASS_FIGURES}
-            for diagnosis in judged.classes
+            for diagnosis in predictions.classes
         },
         confusion_CC=tuple(tuple(int(n) for n in row) for row in confusion_counts(judged)),
     )
@@ -219,20 +225,18 @@ def measure(
 
 def confusion_counts(judged: Judged) -> NDArray[np.float64]:
     """Images, shape (classes, classes); rows are the truth, columns the most probable class."""
-    known_N = judged.class_index_N >= 0
+    class_index_N, classes = judged.predictions.class_index_N, judged.predictions.classes
+    known_N = class_index_N >= 0
     predicted_N = judged.probability_NC[known_N].argmax(axis=1)
-    confusion_BCC = metrics.confusion(judged.class_index_N[known_N], predicted_N, len(judged.classes))
+    confusion_BCC = metrics.confusion(class_index_N[known_N], predicted_N, len(classes))
     return np.asarray(confusion_BCC[0])
 
 
 def melanoma_statistic(judged: Judged) -> Statistic:
     """`MELANOMA_FIGURES` as a function of case weights."""
-    known_N = ~np.isnan(judged.melanoma_N)
-    score_N, melanoma_N, vote_N = (
-        judged.score_N[known_N],
-        judged.melanoma_N[known_N] == 1,
-        judged.vote_N[known_N],
-    )
+    known_N = ~np.isnan(judged.predictions.melanoma_N)
+    melanoma_N = judged.predictions.melanoma_N[known_N] == 1
+    score_N, vote_N = judged.score_N[known_N], judged.vote_N[known_N]
 
     def statistic(weight_BN: NDArray[np.float64]) -> Named:
         weight_BN = weight_BN[:, known_N]
@@ -252,9 +256,9 @@ def melanoma_statistic(judged: Judged) -> Statistic:
 
 def point_statistic(judged: Judged, operating_points: Sequence[OperatingPoint]) -> Statistic:
     """`POINT_FIGURES` of each operating point, named `<figure>@<point>`, as a function of case weights."""
-    known_N = ~np.isnan(judged.melanoma_N)
-    score_N, melanoma_N = judged.score_N[known_N], judged.melanoma_N[known_N] == 1
-    votes = lesion_votes(judged.score_N, judged.melanoma_N, judged.lesions_N)
+    known_N = ~np.isnan(judged.predictions.melanoma_N)
+    score_N, melanoma_N = judged.score_N[known_N], judged.predictions.melanoma_N[known_N] == 1
+    votes = judged.votes()
 
     def statistic(weight_BN: NDArray[np.float64]) -> Named:
         named: Named = {}
@@ -281,18 +285,17 @@ def point_statistic(judged: Judged, operating_points: Sequence[OperatingPoint]) 
 
 def class_statistic(judged: Judged) -> Statistic:
     """`CLASS_FIGURES`, and `PER_CLASS_FIGURES` named `<figure>/<class>`, as a function of case weights."""
-    known_N = judged.class_index_N >= 0
-    true_N, probability_NC = judged.class_index_N[known_N], judged.probability_NC[known_N]
+    class_index_N, classes = judged.predictions.class_index_N, judged.predictions.classes
+    known_N = class_index_N >= 0
+    true_N, probability_NC = class_index_N[known_N], judged.probability_NC[known_N]
     predicted_N = probability_NC.argmax(axis=1)
     log_probability_NC, vote_N = judged.log_probability_NC[known_N], judged.vote_N[known_N]
 
     def statistic(weight_BN: NDArray[np.float64]) -> Named:
         weight_BN = weight_BN[:, known_N]
-        confusion_BCC = metrics.confusion(true_N, predicted_N, len(judged.classes), weight_BN)
+        confusion_BCC = metrics.confusion(true_N, predicted_N, len(classes), weight_BN)
         counts = metrics.Counts.of_classes(confusion_BCC)
-        rocs = [
-            metrics.Roc.of(probability_NC[:, c], true_N == c, weight_BN) for c in range(len(judged.classes))
-        ]
+        rocs = [metrics.Roc.of(probability_NC[:, c], true_N == c, weight_BN) for c in range(len(classes))]
         per_class = {
             "sensitivity": counts.sensitivity(),
             "specificity": counts.specificity(),
@@ -314,7 +317,7 @@ def class_statistic(judged: Judged) -> Statistic:
         return named | {
             f"{name}/{diagnosis}": value_BC[:, c]
             for name, value_BC in per_class.items()
-            for c, diagnosis in enumerate(judged.classes)
+            for c, diagnosis in enumerate(classes)
         }
 
     return statistic

@@ -198,7 +198,7 @@ def partial_auroc(roc: Roc, min_sensitivity: float = 0.8) -> Floats:
 
 
 def average_precision(roc: Roc) -> Floats:
-    """Area under the precision-recall curve as scikit-learn has it: precision times gain in recall, summed."""
+    """Area under the precision-recall curve as scikit-learn has it: precision x gain in recall, summed."""
     called_BT = roc.true_BT[:, 1:] + roc.false_BT[:, 1:]
     precision_BT = roc.true_BT[:, 1:] / np.where(called_BT == 0, 1.0, called_BT)
     total_B = np.sum(np.diff(roc.true_BT, axis=1) * precision_BT, axis=1)

@@ -70,9 +70,14 @@ class Predictions:
 
     def where(self, keep_N: Sequence[bool] | NDArray[np.bool_]) -> Predictions:
         """The rows for which `keep_N` holds."""
-        rows = np.flatnonzero(np.asarray(keep_N))
+        return self.take(np.flatnonzero(np.asarray(keep_N)))
+
+    def take(self, rows_M: Sequence[int] | NDArray[np.integer]) -> Predictions:
+        """These rows, in this order."""
         return Predictions(
-            classes=self.classes, logits_NC=self.logits_NC[rows], cases=tuple(self.cases[i] for i in rows)
+            classes=self.classes,
+            logits_NC=self.logits_NC[np.asarray(rows_M, dtype=np.intp)],
+            cases=tuple(self.cases[i] for i in rows_M),
         )
 
 

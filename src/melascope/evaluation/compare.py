@@ -1,0 +1,85 @@
+"""Is one model better than another on the same images?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from melascope.errors import MelascopeError
+from melascope.evaluation.intervals import Estimate, estimate
+from melascope.evaluation.measure import Judged, class_statistic, figures_to_dict, melanoma_statistic
+
+#: What is compared.
+COMPARED = ("melanoma_auroc", "balanced_accuracy", "macro_auroc")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Two models and their difference, whose interval holds 0 where the data cannot tell them apart."""
+
+    first: dict[str, Estimate]
+    second: dict[str, Estimate]
+    difference: dict[str, Estimate]  #: first - second
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: undefined numbers are None."""
+        return {
+            "first": figures_to_dict(self.first),
+            "second": figures_to_dict(self.second),
+            "difference": figures_to_dict(self.difference),
+        }
+
+
+def compare(first: Judged, second: Judged, *, n_bootstrap: int = 1000, seed: int = 0) -> Comparison:
+    """Paired bootstrap: each draw of lesions or patients judges both models, and their difference is taken
+    within it.
+
+    Raises
+    ------
+    MelascopeError
+        The two are not of the same images with the same truth.
+    """
+    second = _aligned(first, second)
+    statistics = [(melanoma_statistic(judged), class_statistic(judged)) for judged in (first, second)]
+
+    def both(weight_BN: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        one, other = (melanoma(weight_BN) | classes(weight_BN) for melanoma, classes in statistics)
+        return (
+            {f"first {name}": one[name] for name in COMPARED}
+            | {f"second {name}": other[name] for name in COMPARED}
+            | {f"difference {name}": one[name] - other[name] for name in COMPARED}
+        )
+
+    estimates = estimate(both, first.predictions.groups_N, n_draws=n_bootstrap, seed=seed)
+    first_figures, second_figures, difference = (
+        {name: estimates[f"{which} {name}"] for name in COMPARED}
+        for which in ("first", "second", "difference")
+    )
+    return Comparison(first=first_figures, second=second_figures, difference=difference)
+
+
+def _aligned(first: Judged, second: Judged) -> Judged:
+    """`second` in the order of `first`."""
+    row = {case.image_id: n for n, case in enumerate(second.predictions.cases)}
+    image_ids = [case.image_id for case in first.predictions.cases]
+    unpaired = row.keys() ^ set(image_ids)
+    if unpaired:
+        raise MelascopeError(
+            f"{len(unpaired)} images have a prediction of one model only, such as {min(unpaired)!r}.",
+            remedy="Compare predictions of the same images.",
+        )
+    second = second.take([row[image_id] for image_id in image_ids])
+    differing = [
+        mine.image_id
+        for mine, yours in zip(first.predictions.cases, second.predictions.cases, strict=True)
+        if (mine.diagnosis, mine.melanoma) != (yours.diagnosis, yours.melanoma)
+    ]
+    if differing:
+        raise MelascopeError(
+            f"The truth of {len(differing)} images differs between the two, such as {differing[0]!r}.",
+            remedy="Predict both from the same case table.",
+        )
+    return second

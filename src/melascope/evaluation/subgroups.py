@@ -1,0 +1,103 @@
+"""The same figures within parts of the cases: does the model serve them alike?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from melascope.decision.operating_point import OperatingPoint
+from melascope.domain.case import Case
+from melascope.evaluation.intervals import Estimate, estimate
+from melascope.evaluation.measure import Judged, figures_to_dict, melanoma_statistic, point_statistic
+
+#: Lesions with, and as many without melanoma that a subgroup's figures take.
+MIN_LESIONS = 10
+
+_AGE_BANDS = ((0, 40, "under 40"), (40, 60, "40 to 59"), (60, math.inf, "60 and over"))
+
+
+def _age_band(case: Case) -> str | None:
+    age = case.age
+    return None if age is None else next(name for low, high, name in _AGE_BANDS if low <= age < high)
+
+
+#: What the cases are parted by.
+ATTRIBUTES: dict[str, Callable[[Case], str | None]] = {
+    "source": lambda case: case.source,
+    "sex": lambda case: case.sex,
+    "age": _age_band,
+    "site": lambda case: case.site,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subgroup:
+    """One part of the cases and its figures; none where it is too small to tell."""
+
+    attribute: str  #: of `ATTRIBUTES`
+    value: str  #: "unknown" where the cases do not say
+    n_images: int
+    n_lesions: int  #: whose outcome is known
+    n_melanoma_lesions: int
+    figures: (
+        dict[str, Estimate] | None
+    )  #: melanoma_auroc, and sensitivity and specificity at the operating point
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: undefined numbers are None."""
+        return {
+            "attribute": self.attribute,
+            "value": self.value,
+            "n_images": self.n_images,
+            "n_lesions": self.n_lesions,
+            "n_melanoma_lesions": self.n_melanoma_lesions,
+            "figures": None if self.figures is None else figures_to_dict(self.figures),
+        }
+
+
+def by_subgroup(
+    judged: Judged,
+    point: OperatingPoint,
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> tuple[Subgroup, ...]:
+    """AUROC of melanoma, sensitivity and specificity at `point` by source, sex, age band and body site."""
+    subgroups = []
+    for attribute, value_of in ATTRIBUTES.items():
+        values = np.array([value_of(case) or "unknown" for case in judged.predictions.cases])
+        names, counts = np.unique(values, return_counts=True)
+        for name in names[np.argsort(-counts, kind="stable")]:
+            part = judged.take(np.flatnonzero(values == name))
+            subgroups.append(_subgroup(part, attribute, str(name), point, n_bootstrap, seed))
+    return tuple(subgroups)
+
+
+def _subgroup(
+    part: Judged, attribute: str, value: str, point: OperatingPoint, n_bootstrap: int, seed: int
+) -> Subgroup:
+    votes = part.votes()
+    n_lesions, n_melanoma = len(votes.melanoma_L), int(votes.melanoma_L.sum())
+    figures = None
+    if min(n_melanoma, n_lesions - n_melanoma) >= MIN_LESIONS:
+        rank, at_point = melanoma_statistic(part), point_statistic(part, [point])
+        wanted = ("melanoma_auroc", f"sensitivity@{point.name}", f"specificity@{point.name}")
+        estimates = estimate(
+            lambda weight_BN: rank(weight_BN) | at_point(weight_BN),
+            part.predictions.groups_N,
+            n_draws=n_bootstrap,
+            seed=seed,
+        )
+        figures = {name: estimates[name] for name in wanted}
+    return Subgroup(
+        attribute=attribute,
+        value=value,
+        n_images=len(part.score_N),
+        n_lesions=n_lesions,
+        n_melanoma_lesions=n_melanoma,
+        figures=figures,
+    )
