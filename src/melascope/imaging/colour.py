@@ -22,7 +22,7 @@ def grayscale(pixels_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ndarray
         Shape (height, width, 1), ITU-R BT.601 luma rounded to the nearest integer.
     """
-    luma_HW = pixels_HWC.astype(np.float32) @ _LUMA_WEIGHTS
+    luma_HW: NDArray[np.float32] = pixels_HWC.astype(np.float32) @ _LUMA_WEIGHTS
     return np.rint(luma_HW).astype(np.uint8)[..., None]
 
 

@@ -1,0 +1,275 @@
+"""What the bytes of an image file say of themselves, read before any decoder sees them.
+
+Decoders trust counts and lengths that a hostile or damaged file declares. The checks here are linear in the
+file's size, allocate next to nothing, and refuse what would make a decoder allocate or loop beyond reason.
+Messages carry no file name: `decode.decode_image` puts it in front.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from melascope.errors import ImageError, ImageTooLargeError, NotAnImageError, TruncatedImageError
+
+COPY_AGAIN = "Save or copy it again."
+SAVE_AS = "Save it as JPEG or PNG."
+
+_MAX_SEGMENTS = 10_000  #: of a JPEG file before its first scan
+_MAX_SCANS = 200  #: of a progressive JPEG file; encoders write about ten
+_MAX_JUNK_BYTES = 65_536  #: between JPEG segments
+_MAX_CHUNKS = 65_536  #: of a PNG file
+_MAX_TAGS = 4_096  #: of a TIFF directory
+_MAX_VALUES = 262_144  #: of one TIFF tag that is not plain bytes
+_MAX_TILE_PX = 4_096 * 4_096  #: of a TIFF file
+_MAX_EXIF_BYTES = 1 << 20  #: of a JPEG file
+
+
+class ImageFormat(StrEnum):
+    """The formats that are read."""
+
+    JPEG = "JPEG"
+    PNG = "PNG"
+    TIFF = "TIFF"
+    BMP = "BMP"
+    WEBP = "WebP"
+    HEIF = "HEIF"
+
+
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+
+#: What people send instead of a picture: (offset, magic, what it is, what to do).
+_OTHERS = (
+    (0, b"GIF8", "a GIF", SAVE_AS),
+    (0, b"%PDF", "a PDF document", "Export the picture in it as JPEG or PNG."),
+    (128, b"DICM", "a DICOM file", "Export the picture in it as JPEG or PNG."),
+    (0, b"PK\x03\x04", "a ZIP archive or an Office document", "Unpack it."),
+    (0, b"8BPS", "a Photoshop document", SAVE_AS),
+    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image", SAVE_AS),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image", SAVE_AS),
+    (4, b"ftypavi", "an AVIF image", SAVE_AS),
+    (4, b"ftyp", "a video or an unknown kind of HEIF", SAVE_AS),
+)
+
+
+def sniff(data: bytes) -> ImageFormat:
+    """The format by content.
+
+    Raises
+    ------
+    NotAnImageError
+        The content is of no format that is read; says what it is instead if that is plain.
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        return ImageFormat.JPEG
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return ImageFormat.PNG
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return ImageFormat.TIFF
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return ImageFormat.WEBP
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return ImageFormat.HEIF
+    if data.startswith(b"BM") and data[6:10] == bytes(4):  # "BM" alone also begins texts
+        return ImageFormat.BMP
+    for offset, magic, kind, remedy in _OTHERS:
+        if data[offset : offset + len(magic)] == magic:
+            raise NotAnImageError(f"this is {kind}, which is not read.", remedy=remedy)
+    kind = "text" if data[:256].isascii() and b"\0" not in data[:256] else "of no known image format"
+    raise NotAnImageError(
+        f"the content is {kind}, not an image.",
+        remedy="Give a JPEG, PNG, TIFF, BMP, WebP or HEIC photograph.",
+    )
+
+
+def check(data: bytes, image_format: ImageFormat) -> None:
+    """Refuse what no decoder should be given.
+
+    Raises
+    ------
+    TruncatedImageError
+        The structure breaks off or contradicts itself; a PNG chunk does not match its checksum.
+    ImageTooLargeError
+        It declares absurdly many parts.
+    """
+    match image_format:
+        case ImageFormat.JPEG:
+            jpeg_scan(data)
+        case ImageFormat.PNG:
+            _check_png(data)
+        case ImageFormat.TIFF:
+            _check_tiff(data)
+        case ImageFormat.BMP | ImageFormat.WEBP | ImageFormat.HEIF:
+            pass  # their decoders keep their own limits; WebP's needs `webp_size_px` first
+
+
+def damaged(what: str) -> TruncatedImageError:
+    """The error for a file that is damaged or cut short."""
+    return TruncatedImageError(what, remedy=COPY_AGAIN)
+
+
+def _absurd(what: str) -> ImageError:
+    return ImageTooLargeError(what, remedy="Save it again without its metadata.")
+
+
+# --- JPEG ---------------------------------------------------------------------------------------------------
+
+
+def jpeg_scan(data: bytes) -> tuple[int, int]:
+    """Where the first picture's scans begin and where its end mark stands (ITU-T T.81, B.1).
+
+    Returns
+    -------
+    tuple
+        Offsets of the first start-of-scan marker and of the end-of-image marker.
+
+    Raises
+    ------
+    TruncatedImageError, ImageTooLargeError
+        As `check`.
+    """
+    position, junk_bytes, exif_bytes = 2, 0, 0
+    for _ in range(_MAX_SEGMENTS):
+        start = data.find(b"\xff", position)
+        junk_bytes += start - position
+        if start < 0 or start + 4 > len(data) or junk_bytes > _MAX_JUNK_BYTES:
+            raise damaged("the JPEG file has no picture data.")
+        marker = data[start + 1]
+        if marker == 0xDA:
+            return start, _jpeg_end(data, start)
+        if marker == 0xD9:
+            raise damaged("the JPEG file ends before its picture data.")
+        if marker in (0x00, 0xFF):  # stuffing, fill
+            position = start + 1
+            junk_bytes += 1
+        elif 0xD0 <= marker <= 0xD8 or marker == 0x01:  # markers without content
+            position = start + 2
+        else:
+            length = int.from_bytes(data[start + 2 : start + 4], "big")
+            position = start + 2 + length
+            exif_bytes += length if data[start + 4 : start + 10] == b"Exif\0\0" else 0
+            if exif_bytes > _MAX_EXIF_BYTES:
+                raise _absurd("the JPEG file holds over 1 MiB of EXIF data.")
+    raise _absurd(f"the JPEG file has over {_MAX_SEGMENTS} segments.")
+
+
+def _jpeg_end(data: bytes, scan: int) -> int:
+    # In coded data 0xFF is always followed by a stuffed zero, so the next such pair is the mark itself.
+    end = data.find(b"\xff\xd9", scan)
+    if end < 0:
+        raise damaged("the JPEG file has no end mark: its last part is missing.")
+    if data.count(b"\xff\xda", scan, end) > _MAX_SCANS:
+        raise _absurd(f"the JPEG file has over {_MAX_SCANS} scans.")
+    return end
+
+
+# --- PNG ----------------------------------------------------------------------------------------------------
+
+
+def _check_png(data: bytes) -> None:
+    view, position = memoryview(data), 8
+    for _ in range(_MAX_CHUNKS):
+        if position + 12 > len(data):
+            raise damaged("the PNG file ends early.")
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        if end + 4 > len(data):
+            raise damaged("the PNG file ends early.")
+        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise damaged(f"the PNG file is damaged: the checksum of a part ({ascii(kind)[2:-1]}) is wrong.")
+        if kind == b"IEND":
+            return
+        position = end + 4
+    raise _absurd(f"the PNG file has over {_MAX_CHUNKS} parts.")
+
+
+# --- WebP ---------------------------------------------------------------------------------------------------
+
+
+def webp_size_px(data: bytes) -> tuple[int, int]:
+    """Declared width and height (RFC 9649): Pillow's WebP decoder allocates its canvas as soon as it is
+    opened.
+        Raises
+        ------
+        TruncatedImageError
+            There is no readable first chunk.
+    """
+    kind = data[12:16]
+    if len(data) >= 30:
+        if kind == b"VP8X":
+            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+        if kind == b"VP8L" and data[20] == 0x2F:
+            bits = int.from_bytes(data[21:25], "little")
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+            width_px, height_px = struct.unpack_from("<HH", data, 26)
+            return width_px & 0x3FFF, height_px & 0x3FFF
+    raise damaged("the WebP file has a damaged header.")
+
+
+# --- TIFF and EXIF ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tag:
+    kind: int  #: TIFF field type
+    count: int
+    inline: bytes  #: the value, if it fits; else the offset
+    order: str  #: "<" or ">"
+
+    @property
+    def number(self) -> int | None:
+        """The value of a single SHORT or LONG."""
+        if self.count != 1 or self.kind not in (3, 4):
+            return None
+        return int(struct.unpack_from(f"{self.order}{'H' if self.kind == 3 else 'I'}", self.inline)[0])
+
+
+def _first_directory(tiff: bytes) -> dict[int, _Tag]:
+    """Tags of the first directory of a TIFF or BigTIFF structure (TIFF 6.0, section 2)."""
+    order = "<" if tiff[:2] == b"II" else ">"
+    if tiff[2:4] in (b"+\0", b"\0+"):
+        offset_at, offset_code, count_code, entry_code = 8, "Q", "Q", "HHQ8s"
+    else:
+        offset_at, offset_code, count_code, entry_code = 4, "I", "H", "HHI4s"
+    try:
+        offset = struct.unpack_from(order + offset_code, tiff, offset_at)[0]
+        count = struct.unpack_from(order + count_code, tiff, offset)[0] if offset < len(tiff) else 0
+    except struct.error:
+        count = 0
+    entry_bytes = struct.calcsize(order + entry_code)
+    first = offset + struct.calcsize(order + count_code) if count else len(tiff)
+    if count > _MAX_TAGS:
+        raise _absurd(f"the TIFF directory has {count} tags.")
+    if not count or first + count * entry_bytes > len(tiff):
+        raise damaged("the TIFF directory lies outside the file: the file ends early or is damaged.")
+    tags: dict[int, _Tag] = {}
+    for at in range(first, first + count * entry_bytes, entry_bytes):
+        tag, kind, values, inline = struct.unpack_from(order + entry_code, tiff, at)
+        tags.setdefault(tag, _Tag(kind=kind, count=values, inline=inline, order=order))
+    return tags
+
+
+def _check_tiff(data: bytes) -> None:
+    tags = _first_directory(data)
+    for number, tag in tags.items():
+        if tag.count > _MAX_VALUES and tag.kind not in (1, 2, 7):  # bytes, text, undefined stay bytes
+            raise _absurd(f"the TIFF tag {number} has {tag.count} values.")
+    tile_px = [tags[side].number or 0 for side in (322, 323) if side in tags]
+    if len(tile_px) == 2 and tile_px[0] * tile_px[1] > _MAX_TILE_PX:
+        raise ImageTooLargeError(f"the TIFF tiles are {tile_px[0]} x {tile_px[1]} pixels.", remedy=SAVE_AS)
+
+
+def exif_orientation(exif: bytes) -> int:
+    """The EXIF orientation, 1 to 8 (Exif 3.0, tag 0x0112); 1 where it is absent or unreadable.
+
+    A damaged EXIF block leaves the pixels whole, and a lesion has no upright side: it is not worth a refusal.
+    """
+    try:
+        tag = _first_directory(exif.removeprefix(b"Exif\0\0")).get(0x0112)
+    except ImageError:
+        return 1
+    orientation = (tag.number if tag else None) or 1
+    return orientation if orientation <= 8 else 1
