@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 
 from melascope.domain.case import Case
 from melascope.errors import LeakError, UsageError
+
+_ARCHIVE_ID = re.compile(r"(HAM|BCN|IL|IP)_\d+")
 
 
 def split_cases(
@@ -23,9 +26,10 @@ def split_cases(
 ) -> list[Case]:
     """The cases, in their order, each with its split.
 
-    Cases of one patient, one lesion, one duplicate cluster or with equal bytes stay together. Whole groups are
-    dealt one by one, the largest and rarest first, each to the part that lacks most of the group's classes (and of
-    its classes within its source). The result depends on the seed and the image ids, not on the order of rows.
+    Cases of one patient, one lesion, one duplicate cluster or with equal bytes stay together. Whole groups
+    are dealt one by one, the largest and rarest first, each to the part that lacks most of the classes in it
+    (also within its source). The result depends on the seed and the image ids, not on the order
+    of rows.
 
     Parameters
     ----------
@@ -92,12 +96,19 @@ def bonds(case: Case, clusters: Mapping[str, Hashable] | None = None) -> dict[st
     """What ties a case to others: kind of bond -> key that cases tied so have in common."""
     cluster = (clusters or {}).get(case.image_id)
     values: dict[str, Hashable] = {
-        "patient": (case.source, case.patient_id) if case.patient_id else None,
-        "lesion": (case.source, case.lesion_id) if case.lesion_id else None,
+        "patient": _scoped(case.patient_id, case.source),
+        "lesion": _scoped(case.lesion_id, case.source),
         "bytes": case.sha256,
         "duplicate": cluster,
     }
     return {kind: (kind, value) for kind, value in values.items() if value is not None}
+
+
+def _scoped(identifier: str | None, source: str | None) -> Hashable:
+    """An id that the ISIC archive gave means the same in every dataset; any other only in its own."""
+    if identifier is None or _ARCHIVE_ID.fullmatch(identifier):
+        return identifier
+    return source, identifier
 
 
 def _shares(fractions: Mapping[str, float] | None, folds: int | None) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The case table: one CSV row an image. Every fault is found at reading, named with its line and its remedy."""
+"""The case table: one CSV row an image. Every fault is found at reading, with its line and its remedy."""
 
 from __future__ import annotations
 
@@ -31,14 +31,18 @@ def read_cases(table_path: Path) -> list[Case]:
             columns = reader.fieldnames or []
             _check_columns(table_path, columns)
             cases = [
-                _case_of_row(row, table_path=table_path, line=reader.line_num) for row in reader if any(row.values())
+                _case_of_row(row, table_path=table_path, line=reader.line_num)
+                for row in reader
+                if any(row.values())
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise TableError(
             f"{table_path}: the case table cannot be read ({fault}).", remedy="Name a CSV file in UTF-8."
         ) from fault
     if not cases:
-        raise TableError(f"{table_path}: the case table has no rows.", remedy="Make one with `melascope data import`.")
+        raise TableError(
+            f"{table_path}: the case table has no rows.", remedy="Make one with `melascope data import`."
+        )
     seen: set[str] = set()
     for case in cases:
         if case.image_id in seen:
@@ -69,13 +73,13 @@ def _check_columns(table_path: Path, columns: Iterable[str]) -> None:
     if missing:
         raise TableError(
             f"{table_path}: column {missing[0]!r} is missing; found {', '.join(columns) or 'none'}.",
-            remedy="A case table has at least image_id and path; `melascope data import csv` maps other names.",
+            remedy="It needs at least image_id and path; `melascope data import csv` maps other names.",
         )
     unknown = [column for column in columns if column not in CASE_COLUMNS]
     if unknown:
         raise TableError(
             f"{table_path}: column {unknown[0]!r} is not of the case table.",
-            remedy=f"Its columns are {', '.join(CASE_COLUMNS)}; `melascope data import csv` maps other names.",
+            remedy=f"Known are {', '.join(CASE_COLUMNS)}; `melascope data import csv` maps other names.",
         )
 
 

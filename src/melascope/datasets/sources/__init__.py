@@ -8,7 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from melascope.datasets.files import sha256_of
-from melascope.datasets.sources import ham10000, isic_challenges
+from melascope.datasets.sources import (
+    ham10000,
+    isic2020,
+    isic2024,
+    isic_archive,
+    isic_challenges,
+    medmnist,
+    own_data,
+)
 from melascope.datasets.sources.layout import Source
 from melascope.domain.case import Case
 from melascope.errors import DatasetError, TableError, UsageError
@@ -17,7 +25,9 @@ _LOG = logging.getLogger(__name__)
 
 #: name -> dataset.
 SOURCES: dict[str, Source] = {
-    source.name: source for module in (ham10000, isic_challenges) for source in module.SOURCES
+    source.name: source
+    for module in (ham10000, isic_challenges, isic2020, isic2024, isic_archive, medmnist, own_data)
+    for source in module.SOURCES
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from melascope.datasets.sources.layout import ImageIndex, Source, only_file, read_rows
+from melascope.datasets.sources.layout import ImageIndex, Source, in_words, only_file, read_rows
 from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
 
@@ -49,8 +49,8 @@ SOURCES = (
         attribution="ViDIR Group, Department of Dermatology, Medical University of Vienna; "
         "Tschandl, Rosendahl, Kittler, Sci. Data 5:180161 (2018)",
         url="https://doi.org/10.7910/DVN/DBW86T",
-        layout="HAM10000_metadata.csv (or .tab) and the images in HAM10000_images_part_1, _part_2 or any folder",
-        mapping={word: diagnosis for word, (diagnosis, _) in DX.items()},
+        layout="HAM10000_metadata.csv (or .tab); images in HAM10000_images_part_1, _part_2 or any folder",
+        mapping=in_words(DX),
         read=_read,
     ),
 )

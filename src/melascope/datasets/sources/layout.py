@@ -1,4 +1,4 @@
-"""What the readers of published datasets share: finding label files and images, reading rows, naming faults."""
+"""What the readers of published datasets share: finding label files and images, reading rows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _UNKNOWN_WORDS = {"", "na", "n/a", "nan", "none", "unknown"}
 
 #: Cell of a label column -> diagnosis, and melanoma where the diagnosis is UNK (None: not known either).
 Mapped = tuple[Diagnosis, bool | None]
-Mapping_ = Mapping[str, Mapped]
+MappingTable = Mapping[str, Mapped]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """A published dataset: what a reader of its papers and licence must know, and the function that reads it."""
+    """A published dataset: its licence, its paper, its layout, and the function that reads it."""
 
     name: str
     title: str
@@ -83,22 +83,16 @@ class Row:
             raise self.fault(column, "It must be female, male, or empty.")
         return sex
 
-    def mapped(self, column: str, table: Mapping_) -> Mapped:
+    def mapped(self, column: str, table: MappingTable) -> Mapped:
         """What the cell means by `table` (keys in lower case)."""
         value = self.cells.get(column, "").lower()
         if value not in table:
             raise self.fault(column, f"Known are {', '.join(repr(key) for key in table)}.")
         return table[value]
 
-    def one_hot(self, table: Mapping_) -> Mapped:
-        """What the one marked column among `table`'s means."""
-        marked = [column for column in table if self._flag(column)]
-        if len(marked) != 1:
-            raise TableError(
-                f"{self.file}, line {self.line}: {len(marked)} of {', '.join(table)} are marked.",
-                remedy="Exactly one must be 1.",
-            )
-        return table[marked[0]]
+    def marked(self, columns: Sequence[str]) -> list[str]:
+        """Those of the columns that hold 1; the others must hold 0."""
+        return [column for column in columns if self._flag(column)]
 
     def _flag(self, column: str) -> bool:
         value = self.cells.get(column, "")
@@ -107,8 +101,8 @@ class Row:
         return value.startswith("1")
 
 
-def read_rows(file: Path, *, required: Sequence[str]) -> list[Row]:
-    """The rows of a comma- or tab-separated file with a header.
+def read_rows(file: Path, *, required: Sequence[str], columns: Sequence[str] | None = None) -> list[Row]:
+    """The rows of a comma- or tab-separated file, whose header is its first line unless `columns` are given.
 
     Raises
     ------
@@ -119,17 +113,17 @@ def read_rows(file: Path, *, required: Sequence[str]) -> list[Row]:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             delimiter = "\t" if "\t" in stream.readline() else ","
             stream.seek(0)
-            reader = csv.DictReader(stream, delimiter=delimiter)
+            reader = csv.DictReader(stream, fieldnames=columns, delimiter=delimiter)
             rows = [(reader.line_num, cells) for cells in reader]
-            columns = reader.fieldnames or []
+            found = reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise TableError(
             f"{file}: cannot be read ({fault}).", remedy="It must be a CSV file in UTF-8."
         ) from fault
     for column in required:
-        if column not in columns:
+        if column not in found:
             raise TableError(
-                f"{file}: column {column!r} is missing; found {', '.join(columns) or 'none'}.",
+                f"{file}: column {column!r} is missing; found {', '.join(found) or 'none'}.",
                 remedy="Use the label file as published.",
             )
     for line, cells in rows:
@@ -218,3 +212,26 @@ def part_of(file: Path) -> str | None:
     name = file.name.lower()
     parts = {"train": "train", "validation": "val", "test": "test"}
     return next((part for word, part in parts.items() if word in name), None)
+
+
+def metadata_rows(root: Path, *patterns: str, key: str) -> dict[str, Row]:
+    """The rows of optional metadata files by image; what several files say of one image is put together."""
+    rows: dict[str, Row] = {}
+    for file in (file for pattern in patterns for file in sorted(root.rglob(pattern))):
+        for row in read_rows(file, required=(key,)):
+            image_id = row.required(key)
+            known = rows[image_id].cells if image_id in rows else {}
+            rows[image_id] = Row(row.file, row.line, {**known, **row.cells})
+    return rows
+
+
+def in_words(table: MappingTable) -> dict[str, str]:
+    """A mapping table for people: the dataset's word -> the class, or what is known where there is none."""
+    return {word: label_of(*mapped) for word, mapped in table.items()}
+
+
+def label_of(diagnosis: Diagnosis, melanoma: bool | None) -> str:
+    """The class, or whether it is a melanoma where only that is known."""
+    if diagnosis is not Diagnosis.UNK:
+        return str(diagnosis)
+    return {True: "UNK, melanoma", False: "UNK, not melanoma", None: "UNK"}[melanoma]
