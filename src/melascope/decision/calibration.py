@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 
 from melascope.errors import MelascopeError
@@ -148,6 +147,8 @@ def _fit(
 ) -> tuple[float, NDArray[np.float64]]:
     """Temperature and biases of least penalised log loss; the penalty is 0 where the descent starts,
     uncalibrated, so that the fitted log loss is never above the uncalibrated one."""
+    from scipy.optimize import minimize  # slow to import, and not needed to apply a calibration
+
     n_classes = logits_NC.shape[1]
     if method == "none":
         return 1.0, np.zeros(n_classes)

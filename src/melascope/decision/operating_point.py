@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from melascope.errors import MelascopeError
 
@@ -139,5 +138,7 @@ def fit_operating_points(
 
 
 def _clopper_pearson(successes: int, n: int) -> tuple[float, float]:
+    from scipy.stats import binomtest  # slow to import, and not needed to apply a threshold
+
     interval = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="exact")
     return float(interval.low), float(interval.high)
