@@ -129,7 +129,7 @@ def active(option: str | None = None) -> Active:
         ) from fault
     if choice:
         return Active(reference=choice, chosen_by="`melascope bundle use`")
-    return Active(reference=DEFAULT_NAME, chosen_by="default")
+    return Active(reference=DEFAULT_NAME, chosen_by="nobody: it is the default")
 
 
 def load_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
@@ -149,7 +149,7 @@ def load_bundle(reference: str | os.PathLike[str] | None = None) -> Bundle:
     try:
         return read_bundle(find(chosen.reference))
     except BundleError as fault:
-        if chosen.chosen_by in ("the caller", "default"):
+        if reference is not None or chosen.reference == DEFAULT_NAME:
             raise
         raise BundleError(
             f"{fault.message} It was chosen by {chosen.chosen_by}.",

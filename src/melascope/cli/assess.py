@@ -176,16 +176,17 @@ def _print_table(report: _Report, assessor: Assessor) -> None:
         table.add_column("Melanoma", justify="right", no_wrap=True)
         table.add_column("Decision", no_wrap=True)
         table.add_column("Most probable diagnoses", ratio=3)
-        for assessment in report.assessments:
+        file_names = [Path(assessment.image.name).name for assessment in report.assessments]
+        unique = len(set(file_names)) == len(file_names)
+        for assessment, file_name in zip(report.assessments, file_names, strict=True):
             likeliest = sorted(assessment.probabilities.items(), key=lambda item: -item[1])[:3]
+            style = "bold red" if assessment.decision is Decision.REFER else "green"
+            diagnoses = ", ".join(f"{diagnosis.label} {percent(share)}" for diagnosis, share in likeliest)
             table.add_row(
-                Text(assessment.image.name),
+                Text(file_name if unique else assessment.image.name),
                 percent(assessment.melanoma_probability),
-                Text(
-                    assessment.decision.label,
-                    style="bold red" if assessment.decision is Decision.REFER else "green",
-                ),
-                ", ".join(f"{diagnosis.label} {percent(share)}" for diagnosis, share in likeliest),
+                Text(assessment.decision.label, style=style),
+                diagnoses.replace(" %", "\N{NO-BREAK SPACE}%"),
             )
         console.print(table)
         console.print()

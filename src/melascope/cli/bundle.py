@@ -87,11 +87,11 @@ def show_command(name: str | None, output: Output) -> int:
 def verify_command(name: str | None) -> int:
     """Verify every file of a bundle and run its network once; without NAME, of the one that answers."""
     from melascope.bundle.catalogue import load_bundle
-    from melascope.runtime.session import session_for
+    from melascope.runtime.assessor import Assessor
 
     bundle = load_bundle(name)
-    session_for(bundle, threads=1)
-    click.echo(f"{bundle.id} verifies: its files are unaltered and its network keeps the contract.")
+    Assessor(bundle).time_network_ms()
+    click.echo(f"{bundle.id} verifies: its files are unaltered and its network answers as the contract says.")
     return 0
 
 

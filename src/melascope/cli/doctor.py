@@ -130,10 +130,7 @@ def _print(findings: dict[str, Any]) -> None:
         ("ONNX Runtime", f"{acceleration['onnxruntime']}, {bundle.get('execution_provider', 'not tried')}"),
         ("processor", f"{acceleration['machine']}, {', '.join(acceleration['cpu_features'])}"),
         ("threads", str(acceleration["threads"])),
-        (
-            "bundle",
-            f"{bundle.get('id') or bundle.get('reference', 'none')} (chosen by {bundle.get('chosen_by')})",
-        ),
+        ("bundle", f"{bundle.get('id') or bundle.get('reference')}, chosen by {bundle.get('chosen_by')}"),
     ]
     if bundle["verifies"]:
         lines.append(("", f"verifies; its network takes {bundle['network_ms_per_image']} ms an image here"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -135,6 +136,21 @@ class Assessor:
                     )
                 )
         return assessments
+
+    def time_network_ms(self) -> float:
+        """Run the network on one black image; how long it took, the first run left aside.
+
+        Raises
+        ------
+        BundleError
+            The network fails or answers with numbers that are not finite.
+        """
+        channels, height_px, width_px = self.manifest.preprocess.input_shape
+        black = np.zeros((height_px, width_px, channels), dtype=np.uint8)
+        self.logits_prepared([black])  # the first run allocates
+        start = time.perf_counter()
+        self.logits_prepared([black])
+        return (time.perf_counter() - start) * 1000
 
     @property
     def _melanoma(self) -> int:

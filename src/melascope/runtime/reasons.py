@@ -72,13 +72,14 @@ def _comparison(score: float, point: OperatingPoint, assumed_prevalence: float |
         "specificity": f"that is meant to spare {percent(point.target_value)} of other lesions a referral",
     }[point.target]
     shown_score, shown_threshold = _told_apart(score, point.threshold)
-    relation = (
-        "reaches" if score == point.threshold else "is above" if score > point.threshold else "is below"
+    relation = "at" if score == point.threshold else "above" if score > point.threshold else "below"
+    outcome = f"{relation} the threshold of {shown_threshold} {aim}."
+    if assumed_prevalence is None:
+        return f"The probability of melanoma, {shown_score}, is {outcome}"
+    return (
+        f"Where {percent(assumed_prevalence)} of lesions are melanomas, as among the cases that the model "
+        f"was calibrated on, the probability of melanoma is {shown_score}, {outcome}"
     )
-    subject = "The probability of melanoma"
-    if assumed_prevalence is not None:
-        subject += f" where {percent(assumed_prevalence)} of lesions are melanomas, as in calibration"
-    return f"{subject}, {shown_score}, {relation} the threshold of {shown_threshold} {aim}."
 
 
 def _achieved(point: OperatingPoint) -> str:
