@@ -1,0 +1,32 @@
+"""`melascope export`: a training run becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("run", type=_PATH)
+@click.option("--out", type=_PATH, help="Folder or .zip to write. [default: bundles/NAME.zip]")
+@click.option("--calibrate-on", default="val", show_default=True, help="Split that the decision is fitted on.")
+@click.option("--bootstrap", default=1000, show_default=True, help="Draws for the intervals.")
+@click.option("--parity-images", default=64, show_default=True, help="Photographs that the proof compares.")
+def command(run: Path, out: Path | None, calibrate_on: str, bootstrap: int, parity_images: int) -> None:
+    """Export the training RUN: graph, parity check, calibration, operating points, figures, model card."""
+    from melascope.learning.export import export_run
+    from melascope.learning.recipe import load_recipe
+
+    destination = out or Path("bundles") / f"{load_recipe(run / 'recipe.toml').name}.zip"
+    bundle, parity = export_run(
+        run, destination, calibrate_on=calibrate_on, n_bootstrap=bootstrap, parity_images=parity_images
+    )
+    click.echo(
+        f"{bundle.id} is in {destination}. Largest difference of a logit over {parity.n_images} photographs: "
+        f"{parity.graph_against_torch:.1e} (graph and torch), {parity.graph_against_predictions:.1e} "
+        "(file and predictions.csv)."
+    )
+    click.echo(f"Next: melascope assess IMAGE --bundle {destination}")

@@ -1,0 +1,205 @@
+"""From a recipe to a network: a backbone that gives a feature map, global average pooling, one linear layer.
+
+That shape is what makes the class activation map exact (Zhou et al., CVPR 2016), so nothing else is built here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+
+from melascope.errors import RecipeError
+from melascope.learning.recipe import ModelPart
+from melascope.learning.simple_cnn import SimpleCnn
+
+
+class Outputs(NamedTuple):
+    """What a network answers; the exported graph has the same three outputs."""
+
+    logits: Tensor  #: (n, classes)
+    embedding: Tensor  #: (n, features): the mean of the feature map
+    features: Tensor  #: (n, features, height, width): the last feature map
+
+
+class Classifier(nn.Module):
+    """A backbone, its global average and a softmax layer's logits."""
+
+    def __init__(self, backbone: nn.Module, n_features: int, n_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(n_features, n_classes)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, pixels_NCHW: Tensor) -> Outputs:
+        """Shapes as in `Outputs`."""
+        features = self.backbone(pixels_NCHW)
+        embedding = features.mean(dim=(2, 3))
+        return Outputs(self.head(self.dropout(embedding)), embedding, features)
+
+
+class _FeatureMap(nn.Module):
+    """The part of a timm model before its pooling."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels_NCHW: Tensor) -> Tensor:
+        features: Tensor = self.model.forward_features(pixels_NCHW)  # type: ignore[operator]
+        return features
+
+
+def build_network(part: ModelPart, *, in_chans: int) -> Classifier:
+    """The network of a recipe, with its first weights.
+
+    Raises
+    ------
+    RecipeError
+        An unknown backbone, one without a feature map, or weights that do not fit it.
+    """
+    if part.backbone == "simple_cnn":
+        if part.weights not in ("none", "timm"):
+            raise RecipeError(
+                f"model.weights is {part.weights!r}, but simple_cnn has no weights from elsewhere.",
+                remedy="Set model.weights = 'none'.",
+            )
+        simple = SimpleCnn(in_chans)
+        return Classifier(simple, simple.num_features, len(part.classes), part.dropout)
+    if not timm.is_model(part.backbone):
+        close = timm.list_models(f"*{part.backbone[:6]}*")[:5]
+        raise RecipeError(
+            f"model.backbone {part.backbone!r} is not known to timm {timm.__version__}.",
+            remedy=f"Use simple_cnn or a timm model, such as {', '.join(close or ['resnet50', 'mobilenetv2_100'])}.",
+        )
+    options = {"drop_path_rate": part.drop_path} if part.drop_path else {}
+    try:
+        model = timm.create_model(
+            part.backbone,
+            pretrained=part.weights == "timm",
+            in_chans=in_chans,
+            num_classes=0,
+            global_pool="",
+            **options,
+        )
+    except (RuntimeError, OSError, ValueError, TypeError) as fault:  # no network, no such weights, no such option
+        raise RecipeError(
+            f"model.backbone {part.backbone!r} with weights {part.weights!r} cannot be made: {fault}",
+            remedy="Without a network name a safetensors file as model.weights, or 'none'.",
+        ) from fault
+    n_features: int = model.num_features
+    if part.stem_norm:
+        _add_stem_norm(model, part)
+    if part.weights not in ("none", "timm"):
+        _load_weights(model, part, in_chans)
+    if part.keep_stages is not None:
+        n_features = _cut(model, part)
+    backbone = _FeatureMap(model)
+    _check_feature_map(backbone, part, in_chans, n_features)
+    return Classifier(backbone, n_features, len(part.classes), part.dropout)
+
+
+def _load_weights(model: nn.Module, part: ModelPart, in_chans: int) -> None:
+    path = Path(part.weights)
+    if not path.is_file():
+        raise RecipeError(
+            f"model.weights {part.weights!r} is no file.", remedy="Name a safetensors file, 'timm' or 'none'."
+        )
+    try:
+        weights = load_file(path)
+    except Exception as fault:  # safetensors raises its own type, which it exports nowhere stable
+        raise RecipeError(f"{path}: not a safetensors file ({fault}).", remedy="Use a .safetensors file.") from fault
+    own = model.state_dict()
+    weights = {name: value for name, value in weights.items() if not name.startswith(("classifier.", "fc.", "head."))}
+    if in_chans == 1:
+        weights = {
+            name: value.sum(dim=1, keepdim=True) if name in own and _is_stem(value, own[name]) else value
+            for name, value in weights.items()
+        }
+    unknown = [name for name in weights if name not in own]
+    misshapen = [name for name in weights if name in own and own[name].shape != weights[name].shape]
+    if unknown or misshapen:
+        name = (unknown or misshapen)[0]
+        raise RecipeError(
+            f"{path}: {len(unknown) + len(misshapen)} tensors do not fit {part.backbone}, the first is {name!r}.",
+            remedy="Name the backbone that the weights are of (and model.stem_norm where they have a stem.norm).",
+        )
+    model.load_state_dict(weights, strict=False)
+
+
+def _add_stem_norm(model: nn.Module, part: ModelPart) -> None:
+    stem = getattr(model, "stem", None)
+    if not isinstance(stem, nn.Sequential) or not hasattr(stem, "conv") or not hasattr(stem, "pool"):
+        raise RecipeError(
+            f"model.stem_norm is set, but {part.backbone} has no stem of convolution and pooling.",
+            remedy="It goes with resnetv2_* backbones.",
+        )
+    model.stem = nn.Sequential()
+    model.stem.add_module("conv", stem.conv)
+    model.stem.add_module("norm", BatchNormAct2d(stem.conv.out_channels))  # type: ignore[arg-type]
+    model.stem.add_module("pool", stem.pool)
+
+
+def _is_stem(value: Tensor, own: Tensor) -> bool:
+    return value.ndim == 4 and value.shape[1] == 3 and own.shape[1] == 1 and value.shape[0] == own.shape[0]
+
+
+def _cut(model: nn.Module, part: ModelPart) -> int:
+    stages = getattr(model, "stages", None)
+    if not isinstance(stages, nn.Sequential) or not part.backbone.startswith("resnetv2"):
+        raise RecipeError(
+            f"model.keep_stages is {part.keep_stages}, but {part.backbone} is not cut here.",
+            remedy="It goes with resnetv2_* backbones.",
+        )
+    if part.keep_stages is None or part.keep_stages > len(stages):
+        raise RecipeError(f"model.keep_stages is {part.keep_stages}.", remedy=f"Use 1 to {len(stages)}.")
+    model.stages = stages[: part.keep_stages]
+    n_features = int(model.feature_info[part.keep_stages]["num_chs"])  # type: ignore[index]
+    model.norm = BatchNormAct2d(n_features)
+    return n_features
+
+
+def _check_feature_map(backbone: nn.Module, part: ModelPart, in_chans: int, n_features: int) -> None:
+    backbone.eval()
+    with torch.no_grad():
+        shape = tuple(backbone(torch.zeros(1, in_chans, 64, 64)).shape)
+    backbone.train()
+    if len(shape) != 4 or shape[1] != n_features:
+        raise RecipeError(
+            f"model.backbone {part.backbone!r} ends in a map of shape {shape}, not (n, {n_features}, height, width).",
+            remedy="Use a convolutional backbone; the heatmap is made from its last feature map.",
+        )
+
+
+def parameter_groups(
+    network: Classifier, *, lr: float, backbone_lr_factor: float, layer_decay: float, weight_decay: float
+) -> list[dict[str, object]]:
+    """Optimiser groups: the head at `lr`, the backbone at its share, earlier blocks at less; norms undecayed."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    scales = _depth_scales(network, layer_decay)
+    for name, parameter in network.named_parameters():
+        rate = lr if name.startswith("head.") else lr * backbone_lr_factor * scales[name]
+        decay = weight_decay if parameter.ndim > 1 else 0.0
+        if rate == 0:
+            parameter.requires_grad_(False)
+        else:
+            groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def _depth_scales(network: Classifier, layer_decay: float) -> Mapping[str, float]:
+    """layer_decay to the power of how many blocks lie between a parameter and the head."""
+    blocks: dict[str, int] = {}
+    depth_of: dict[str, int] = {}
+    for name, _ in network.backbone.named_parameters():
+        stem = ".".join(name.split(".")[:4]) if "blocks" in name or "stages" in name else ".".join(name.split(".")[:2])
+        depth_of[f"backbone.{name}"] = blocks.setdefault(stem, len(blocks))
+    return {name: layer_decay ** (len(blocks) - 1 - depth) for name, depth in depth_of.items()}

@@ -1,0 +1,142 @@
+"""The model card (Mitchell et al., FAT* 2019): what a bundle is, how good, on what, and what it must not do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from melascope.bundle.manifest import Figure, Measurement
+from melascope.domain.diagnosis import Diagnosis
+from melascope.learning.parity import TOLERANCE, Parity
+from melascope.learning.recipe import Recipe
+
+INTENDED_USE = (
+    "Decision support for readers trained in dermoscopy, and research. It is not a medical device, does not replace "
+    "the examination or histology, and must not be used to put off an excision that the clinical picture calls for."
+)
+
+_FIGURES = {
+    "melanoma_auroc": "melanoma: AUROC",
+    "melanoma_average_precision": "melanoma: average precision",
+    "sensitivity@{point}": "melanoma: sensitivity at {point}",
+    "specificity@{point}": "melanoma: specificity at {point}",
+    "melanoma_calibration_error": "melanoma: calibration error",
+    "macro_auroc": "mean AUROC of the classes",
+    "balanced_accuracy": "balanced accuracy, equal class frequencies assumed",
+    "accuracy": "accuracy, equal class frequencies assumed",
+}
+
+_LIMITS = """\
+- Dermoscopic photographs only: no clinical overview photographs, no histology, no other organ. It does not notice
+  by itself that a picture shows something else.
+- Trained on few hospitals of Europe, North America and Australia, and so mostly on light skin: on dark skin, nails,
+  mucosa and in children its figures are unknown.
+- Melanomas of the training data were chosen and excised by doctors; lesions that nobody suspected are missing, and
+  so are most amelanotic and nodular melanomas. "No sign of melanoma" is not "no melanoma".
+- The figures above come from the datasets named. Another dermatoscope, framing or population moves them: see the
+  difference between the rows, and measure on your own cases with `melascope evaluate`.
+- Calibrated probabilities hold at the melanoma prevalence stated above; give your clinic's own with `--prevalence`.
+"""
+
+
+def model_card(
+    fields: Mapping[str, Any], recipe: Recipe, facts: Mapping[str, Any], parity: Parity, *, calibrate_on: str
+) -> str:
+    """The card as Markdown; every number in it is a field of the manifest, of run.json or of the parity check."""
+    classes: tuple[Diagnosis, ...] = fields["classes"]
+    calibration = fields["calibration"]
+    training = fields["training"]
+    melanoma = calibration.prevalence_C[classes.index(Diagnosis.MEL)]
+    sources = ", ".join(f"{name} ({n:,} images)" for name, n in training.sources.items())
+    counts = ", ".join(f"{name} {n:,}" for name, n in training.class_counts.items())
+    return "\n".join(
+        [
+            f"# {fields['name']}",
+            "",
+            recipe.purpose,
+            "",
+            "## Intended use",
+            "",
+            fields["intended_use"],
+            "",
+            "## What it is",
+            "",
+            f"- Network: {recipe.model.backbone}, {facts['parameters']:,} parameters, first weights "
+            f"{fields['architecture'].pretrained}; input {recipe.preprocess.size_px} x {recipe.preprocess.size_px} "
+            f"{recipe.preprocess.colour}, `{recipe.preprocess.resize}` framing.",
+            f"- Classes: {', '.join(f'{c} ({c.label})' for c in classes)}.",
+            f"- Trained by the recipe `{fields['name']}.toml`: best of {facts['epochs']} epochs by "
+            f"{facts['monitor']['name']} (epoch {facts['best_epoch'] + 1}), in {facts['seconds'] / 60:.0f} minutes.",
+            f"- The exported graph was compared with the trained network on {parity.n_images} held-out photographs: "
+            f"largest difference of a logit {parity.graph_against_torch:.1e} on equal pixels and "
+            f"{parity.graph_against_predictions:.1e} from file to logit ({TOLERANCE:g} is accepted).",
+            "",
+            "## Training data",
+            "",
+            f"{training.n_images:,} images of {training.n_groups:,} lesions: {sources}. By diagnosis: {counts}; "
+            f"{facts['training']['coarse_labels']:,} images say only that they are no melanoma. Lesions and copies "
+            "of one picture are never on two sides of the split."
+            + (f" The audit was overridden: {training.audit_override}." if training.audit_override else ""),
+            "",
+            "## Figures",
+            "",
+            *_figure_table(fields["measurements"], fields["default_operating_point"]),
+            "",
+            "Intervals are 95 %, from resampling lesions. Every row comes from the command "
+            "`melascope evaluate RUN --split NAME --prior uniform`, where RUN is the folder of the training run.",
+            "",
+            "## Decision",
+            "",
+            f"Calibrated by {calibration.method} on the split `{calibrate_on}` ({calibration.n_cases:,} images, "
+            f"{calibration.n_groups:,} lesions), at a melanoma prevalence of {melanoma:.1%}.",
+            "",
+            "| operating point | threshold | sensitivity there | specificity there | melanomas |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {point.name} | {point.threshold:.4f} | {_share(point.sensitivity, point.sensitivity_interval)} "
+                f"| {_share(point.specificity, point.specificity_interval)} | {point.n_melanoma} |"
+                for point in fields["operating_points"]
+            ),
+            "",
+            "These shares are those of the lesions on which the thresholds were chosen; the table above has those of "
+            "lesions that were not.",
+            "",
+            "## Limits",
+            "",
+            _LIMITS,
+            "## Licence",
+            "",
+            fields["licence"] + ". The program is MIT. Data:",
+            "",
+            *(f"- {line}" for line in fields["attributions"]),
+            "",
+        ]
+    )
+
+
+def _figure_table(measurements: tuple[Measurement, ...], point: str) -> list[str]:
+    names = {key.format(point=point): text.format(point=point) for key, text in _FIGURES.items()}
+    lines = [
+        "| | " + " | ".join(measurement.name for measurement in measurements) + " |",
+        "|---" * (len(measurements) + 1) + "|",
+        "| images / lesions / melanomas | "
+        + " | ".join(f"{m.n_images:,} / {m.n_groups:,} / {m.n_melanoma:,}" for m in measurements)
+        + " |",
+    ]
+    lines += [
+        f"| {text} | " + " | ".join(_figure(m.figures.get(name)) for m in measurements) + " |"
+        for name, text in names.items()
+    ]
+    return lines
+
+
+def _figure(figure: Figure | None) -> str:
+    if figure is None or figure.value is None:
+        return "undefined"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
+def _share(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"

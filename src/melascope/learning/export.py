@@ -1,0 +1,202 @@
+"""From a training run to a bundle: the graph, its proof, its decision, its figures and its card."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from melascope.bundle.manifest import Architecture, Figure, Measurement, TrainingData
+from melascope.bundle.store import CAM_WEIGHT, CARD, MODEL, REFERENCE, Bundle, reference_bytes, write_bundle
+from melascope.datasets.sources import SOURCES
+from melascope.datasets.table import read_cases
+from melascope.domain.case import Case
+from melascope.errors import UsageError
+from melascope.evaluation.holdout import check_no_leak, fit_decision, rows_of_split
+from melascope.evaluation.measure import headline, measure
+from melascope.evaluation.predictions import Predictions, read_predictions
+from melascope.imaging.preprocess import PreprocessSpec
+from melascope.learning.backbones import Classifier, build_network
+from melascope.learning.card import INTENDED_USE, model_card
+from melascope.learning.parity import Parity, check_parity
+from melascope.learning.recipe import Recipe, load_recipe
+
+#: ONNX operator set of the exported graph; ONNX Runtime 1.17 and OpenVINO 2024 read it.
+OPSET = 18
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A finished training run, read back from its folder."""
+
+    recipe: Recipe
+    network: Classifier  #: on the CPU, float32, evaluation mode
+    predictions: Predictions
+    cases: tuple[Case, ...]  #: the split case table it was trained on
+    facts: dict[str, Any]  #: run.json
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run.
+
+    Raises
+    ------
+    UsageError
+        A file of a finished run is missing.
+    """
+    for name in ("recipe.toml", "best.ckpt", "predictions.csv", "cases.csv", "run.json"):
+        if not (folder / name).exists():
+            raise UsageError(
+                f"{folder}: {name} is missing; this is no finished run.",
+                remedy="Finish it with `melascope train ... --resume`.",
+            )
+    recipe = load_recipe(folder / "recipe.toml")
+    bare = recipe.model.model_copy(update={"weights": "none"})  # all weights are in the checkpoint
+    network = build_network(bare, in_chans=recipe.preprocess.channels)
+    state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    network.load_state_dict(
+        {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+    )
+    return Run(
+        recipe=recipe,
+        network=network.float().eval(),
+        predictions=read_predictions(folder / "predictions.csv"),
+        cases=tuple(read_cases(folder / "cases.csv")),
+        facts=json.loads((folder / "run.json").read_text(encoding="utf-8")),
+    )
+
+
+def to_onnx(network: Classifier, spec: PreprocessSpec) -> bytes:
+    """The network as an ONNX graph.
+
+    Input `pixels` (n, channels, size_px, size_px) float32, n free; outputs `logits` (n, classes), `embedding`
+    (n, features), `features` (n, features, height, width).
+    """
+    example = (torch.zeros(2, *spec.input_shape),)
+    program = torch.onnx.export(
+        network,
+        example,
+        dynamo=True,
+        input_names=["pixels"],
+        output_names=["logits", "embedding", "features"],
+        dynamic_shapes=({0: torch.export.Dim("n")},),
+        opset_version=OPSET,
+        verbose=False,
+    )
+    if program is None:
+        raise AssertionError("torch.onnx.export gives a program when it is not given a file")
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # stack traces of the machine that exported
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.value_info[:], model.graph.metadata_props[:], model.metadata_props[:]
+    onnx.checker.check_model(model)
+    graph: bytes = model.SerializeToString()
+    return graph
+
+
+def export_run(
+    folder: Path,
+    destination: Path,
+    *,
+    calibrate_on: str = "val",
+    n_bootstrap: int = 1000,
+    parity_images: int = 64,
+    created: datetime | None = None,
+) -> tuple[Bundle, Parity]:
+    """Make a bundle of a run; nothing is written unless the exported graph answers as the trained network.
+
+    Calibration and operating points are fitted on the split `calibrate_on`; every other split in the run's
+    predictions is measured and goes into the manifest and the card.
+
+    Raises
+    ------
+    ParityError
+        See `check_parity`.
+    LeakError
+        A lesion stands in more than one split.
+    """
+    run = load_run(folder)
+    if run.facts["training"]["audit_override"] is None:
+        check_no_leak(run.predictions)
+    calibration, points = fit_decision(rows_of_split(run.predictions, calibrate_on))
+    judged = sorted({case.split or "" for case in run.predictions.cases} - {calibrate_on})
+    measurements = [
+        _measurement(run.predictions, split, calibration=calibration, points=points, n_bootstrap=n_bootstrap)
+        for split in judged
+    ]
+    sources = [SOURCES[name] for name in run.facts["training"]["sources"] if name in SOURCES]
+    fields: dict[str, Any] = {
+        "name": run.recipe.name,
+        "created": created or datetime.now(UTC).replace(microsecond=0),
+        "classes": run.recipe.model.classes,
+        "architecture": Architecture(
+            backbone=run.recipe.model.backbone,
+            parameters=run.facts["parameters"],
+            pretrained="none" if run.recipe.model.weights == "none" else "ImageNet-1k",
+        ),
+        "preprocess": run.recipe.preprocess,
+        "calibration": calibration,
+        "operating_points": points,
+        "default_operating_point": "sensitivity-95",
+        "training": TrainingData(
+            **{
+                key: run.facts["training"][key]
+                for key in ("sources", "n_images", "n_groups", "class_counts", "fingerprint", "audit_override")
+            }
+        ),
+        "measurements": tuple(measurements),
+        "licence": _licence([source.licence for source in sources]),
+        "attributions": tuple(f"{source.title}: {source.attribution} ({source.licence})" for source in sources),
+        "intended_use": INTENDED_USE,
+        "library_versions": run.facts["library_versions"],
+    }
+    graph = to_onnx(run.network, run.recipe.preprocess)
+    weights = reference_bytes({CAM_WEIGHT: run.network.head.weight.detach().numpy()})
+    with tempfile.TemporaryDirectory() as staging:
+        draft = write_bundle(
+            Path(staging) / "draft.zip", fields, {MODEL: graph, REFERENCE: weights, CARD: b"draft"}
+        )
+        parity = check_parity(draft, run.network, run.predictions, run.cases, n_images=parity_images)
+    card = model_card(fields, run.recipe, run.facts, parity, calibrate_on=calibrate_on)
+    return write_bundle(destination, fields, {MODEL: graph, REFERENCE: weights, CARD: card.encode()}), parity
+
+
+def _measurement(
+    predictions: Predictions, split: str, *, calibration: Any, points: Sequence[Any], n_bootstrap: int
+) -> Measurement:
+    measured = measure(
+        rows_of_split(predictions, split), calibration, points, prior="uniform", n_bootstrap=n_bootstrap
+    )
+
+    def number(value: float) -> float | None:
+        return None if np.isnan(value) else value
+
+    return Measurement(
+        name=split,
+        n_images=measured.n_images,
+        n_groups=measured.n_groups,
+        n_melanoma=measured.n_melanoma,
+        figures={
+            name: Figure(value=number(f.value), low=number(f.low), high=number(f.high))
+            for name, f in headline(measured).items()
+        },
+        command=f"melascope evaluate RUN --split {split} --prior uniform",
+    )
+
+
+def _licence(licences: Sequence[str]) -> str:
+    """What the data asks of weights trained on it; the code itself is MIT."""
+    if any("NC" in licence for licence in licences):
+        return "CC BY-NC 4.0: weights trained on non-commercial images; no commercial use"
+    return "CC BY 4.0" if any("BY" in licence for licence in licences) else "MIT"

@@ -1,0 +1,265 @@
+"""A training run: from a recipe and a split case table to a checkpoint and predictions.csv."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import timm
+import tomli_w
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from numpy.typing import NDArray
+
+from melascope import __version__
+from melascope.datasets.cache import Progress
+from melascope.datasets.table import write_cases
+from melascope.domain.case import Case
+from melascope.errors import RecipeError, TableError, UsageError
+from melascope.evaluation.predictions import Predictions, write_predictions
+from melascope.learning.datamodule import CaseData
+from melascope.learning.losses import allowed_classes, class_counts
+from melascope.learning.module import LesionModule
+from melascope.learning.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """Where and on what a run runs; nothing here changes what a network learns, but for the number of devices."""
+
+    folder: Path  #: of the run
+    cache_folder: Path  #: of cached pixels
+    fold: str | None = None  #: the split that is validated on; the other numbered folds are trained on
+    resume: bool = False
+    accelerator: str = "auto"
+    devices: str = "auto"
+    nodes: int = 1
+    strategy: str = "auto"
+    workers: int = 0  #: processes that load batches
+    mlflow: str | None = None  #: tracking address
+    audit_override: str | None = None  #: the reason given for training on a leaking split
+    progress: Progress | None = None  #: of the pixel cache
+    callbacks: tuple[Callback, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """A case table, divided for one run."""
+
+    train: tuple[Case, ...]
+    val: tuple[Case, ...]
+    evaluate: tuple[Case, ...]  #: all cases that are not trained on, `val` first
+
+
+def divide(cases: Sequence[Case], fold: str | None) -> Parts:
+    """Train, validation and everything to be judged.
+
+    Without `fold` the splits "train" and "val" are those; with it, the cases of that fold are validated on and those
+    of the other numbered folds trained on. Cases of any other split are judged and never learnt from.
+
+    Raises
+    ------
+    TableError
+        No split at all, or nothing to train or validate on.
+    """
+    if all(case.split is None for case in cases):
+        raise TableError("The case table has no split.", remedy="Make one with `melascope data split`.")
+    if fold is None:
+        train = tuple(case for case in cases if case.split == "train")
+        val = tuple(case for case in cases if case.split == "val")
+    else:
+        val = tuple(case for case in cases if case.split == fold)
+        train = tuple(case for case in cases if (case.split or "").isdigit() and case.split != fold)
+    if not train or not val:
+        found = ", ".join(f"{split or 'none'}: {n}" for split, n in Counter(case.split for case in cases).items())
+        raise TableError(
+            f"There are {len(train)} cases to train on and {len(val)} to validate on (splits: {found}).",
+            remedy="Give both splits `train` and `val`, or name a fold with --fold.",
+        )
+    trained = {case.image_id for case in (*train, *val)}
+    rest = tuple(case for case in cases if case.split and case.image_id not in trained)
+    return Parts(train=train, val=val, evaluate=(*val, *rest))
+
+
+def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
+    """Train, keep the best checkpoint, write `predictions.csv`, `cases.csv`, `recipe.toml` and `run.json`.
+
+    Returns
+    -------
+    Path
+        The run's folder.
+    """
+    began = time.monotonic()
+    parts = divide(cases, options.fold)
+    folder = options.folder
+    checkpoint = _prepare_folder(folder, recipe, resume=options.resume)
+    L.seed_everything(recipe.train.seed, verbose=False)
+    data = CaseData(
+        recipe,
+        train=parts.train,
+        val=parts.val,
+        evaluate=parts.evaluate,
+        cache_folder=options.cache_folder,
+        progress=options.progress,
+        workers=options.workers,
+    )
+    module = LesionModule(recipe, **imbalance(recipe, data))
+    best = ModelCheckpoint(
+        dirpath=folder, filename="best", monitor=recipe.train.monitor, mode=_mode(recipe), enable_version_counter=False
+    )
+    last = ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False)
+    trainer = L.Trainer(
+        default_root_dir=folder,
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        strategy=options.strategy,
+        max_epochs=recipe.train.epochs,
+        precision=recipe.train.precision,
+        accumulate_grad_batches=recipe.optim.accumulate,
+        gradient_clip_val=recipe.optim.clip_norm or None,
+        use_distributed_sampler=False,  # EpochSampler divides by itself
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        logger=_loggers(folder, options, recipe),
+        callbacks=[
+            best,
+            last,
+            EarlyStopping(recipe.train.monitor, mode=_mode(recipe), patience=recipe.train.patience, check_finite=True),
+            *([EMAWeightAveraging(decay=recipe.train.ema_decay)] if recipe.train.ema_decay else []),
+            *options.callbacks,
+        ],
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.is_global_zero:
+        state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+        module.load_state_dict(state["state_dict"])
+        logits_NC = predict_logits(module, data)
+        write_predictions(
+            Predictions(classes=recipe.model.classes, logits_NC=logits_NC, cases=_as_judged(parts)),
+            folder / "predictions.csv",
+        )
+        facts = {
+            "epochs": trainer.current_epoch,
+            "best_epoch": int(state["epoch"]),
+            "monitor": {"name": recipe.train.monitor, "value": float(best.best_model_score or np.nan)},
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        write_cases(cases, folder / "cases.csv")
+        _write_run_facts(folder, recipe, parts, module, options, facts)
+    return folder
+
+
+def imbalance(recipe: Recipe, data: CaseData) -> dict[str, NDArray[np.float64]]:
+    """`prior_SC` and `counts_C` of the training cases, for `LabelSetLoss`."""
+    allowed_NC, source_N = data.train_set.allowed_NC, data.train_set.source_N
+    counts_C = class_counts(allowed_NC)
+    prior_SC = np.tile(counts_C / counts_C.sum(), (len(data.sources), 1))
+    if recipe.loss.by_source:
+        for source in np.unique(source_N):
+            # A coarse label of this source counts for its classes as they stand over all sources.
+            own_NC = allowed_NC[source_N == source] * counts_C
+            own_C = (own_NC / own_NC.sum(axis=1, keepdims=True)).sum(axis=0) + 1.0
+            prior_SC[source] = own_C / own_C.sum()
+    return {"prior_SC": prior_SC, "counts_C": counts_C}
+
+
+def predict_logits(module: LesionModule, data: CaseData) -> NDArray[np.float64]:
+    """Raw logits of all cases to be judged, in float32 on the CPU: what the exported graph answers."""
+    network = module.network.cpu().float().eval()
+    with torch.inference_mode():
+        logits = [
+            network(data.prepare(batch, training=False).pixels).logits
+            for batch in data.predict_dataloader()
+        ]
+    return torch.cat(logits).double().numpy()
+
+
+def _as_judged(parts: Parts) -> tuple[Case, ...]:
+    """The judged cases; a fold that was validated on is called "val", so that its calibration is found."""
+    validated = {case.image_id for case in parts.val}
+    return tuple(replace(case, split="val") if case.image_id in validated else case for case in parts.evaluate)
+
+
+def _mode(recipe: Recipe) -> Literal["min", "max"]:
+    return "min" if recipe.train.monitor == "val_loss" else "max"
+
+
+def _prepare_folder(folder: Path, recipe: Recipe, *, resume: bool) -> Path | None:
+    """Save the recipe, or check that a run to be resumed had the same one; the checkpoint to go on from."""
+    recipe_path, last = folder / "recipe.toml", folder / "last.ckpt"
+    if resume:
+        if not recipe_path.exists():
+            raise UsageError(f"{folder}: there is no run to resume.", remedy="Leave --resume out.")
+        if load_recipe(recipe_path) != recipe:
+            raise RecipeError(
+                f"{folder}: the run to be resumed has another recipe.", remedy=f"Train {recipe_path} with --resume."
+            )
+        return last if last.exists() else None
+    if last.exists():
+        raise UsageError(
+            f"{folder}: there is a run already.", remedy="Add --resume to go on with it, or name another folder."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    recipe_path.write_text(f"# Resolved by melascope {__version__}.\n{text}", encoding="utf-8")
+    return None
+
+
+def _loggers(folder: Path, options: RunOptions, recipe: Recipe) -> list[Logger]:
+    loggers: list[Logger] = [
+        CSVLogger(folder, name="logs", version=""),
+        TensorBoardLogger(folder, name="tensorboard", version=""),
+    ]
+    if options.mlflow:
+        from lightning.pytorch.loggers import MLFlowLogger
+
+        loggers.append(MLFlowLogger(recipe.name, tracking_uri=options.mlflow))
+    return loggers
+
+
+def _write_run_facts(
+    folder: Path, recipe: Recipe, parts: Parts, module: LesionModule, options: RunOptions, facts: dict[str, Any]
+) -> None:
+    classes = recipe.model.classes
+    counts_C = class_counts(allowed_classes(parts.train, classes))
+    digests = sorted(case.sha256 or "" for case in parts.train)
+    run = {
+        "recipe": recipe.name,
+        **facts,
+        "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
+        "training": {
+            "sources": dict(Counter(case.source or "unnamed" for case in parts.train)),
+            "n_images": len(parts.train),
+            "n_groups": len({case.group for case in parts.train}),
+            "class_counts": {
+                str(diagnosis): sum(case.diagnosis is diagnosis for case in parts.train) for diagnosis in classes
+            },
+            "coarse_labels": sum(case.diagnosis not in classes for case in parts.train),
+            "expected_class_counts": {str(c): round(float(n), 1) for c, n in zip(classes, counts_C, strict=True)},
+            "fingerprint": sha256("\n".join(digests).encode()).hexdigest(),
+            "audit_override": options.audit_override,
+        },
+        "library_versions": {
+            "melascope": __version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "timm": timm.__version__,
+            "lightning": L.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    (folder / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
