@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melascope.errors import MelascopeError
-from melascope.evaluation.intervals import Estimate, estimate
+from melascope.evaluation.intervals import Estimate, Named, Statistic, estimate
 from melascope.evaluation.measure import Judged, class_statistic, figures_to_dict, melanoma_statistic
 
 #: What is compared.
@@ -43,17 +43,17 @@ def compare(first: Judged, second: Judged, *, n_bootstrap: int = 1000, seed: int
         The two are not of the same images with the same truth.
     """
     second = _aligned(first, second)
-    statistics = [(melanoma_statistic(judged), class_statistic(judged)) for judged in (first, second)]
+    statistics = [melanoma_statistic(judged) | class_statistic(judged) for judged in (first, second)]
 
-    def both(weight_BN: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        one, other = (melanoma(weight_BN) | classes(weight_BN) for melanoma, classes in statistics)
+    def both(weight_BN: NDArray[np.float64]) -> Named:
+        one, other = (statistic.of_weights(weight_BN) for statistic in statistics)
         return (
             {f"first {name}": one[name] for name in COMPARED}
             | {f"second {name}": other[name] for name in COMPARED}
             | {f"difference {name}": one[name] - other[name] for name in COMPARED}
         )
 
-    estimates = estimate(both, first.predictions.groups_N, n_draws=n_bootstrap, seed=seed)
+    estimates = estimate(Statistic(both), first.predictions.groups_N, n_draws=n_bootstrap, seed=seed)
     first_figures, second_figures, difference = (
         {name: estimates[f"{which} {name}"] for name in COMPARED}
         for which in ("first", "second", "difference")

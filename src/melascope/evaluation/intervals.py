@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from melascope.evaluation.metrics import UndefinedMetricWarning
 
-#: From case weights, shape (weightings, n), to named metrics, each of shape (weightings,).
-Statistic = Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]
+Named = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """Named metrics as a function of case weights."""
+
+    #: from case weights, shape (weightings, n), to metrics, each of shape (weightings,)
+    of_weights: Callable[[NDArray[np.float64]], Named]
+    #: metrics that are shares, and the cases, shape (n,), that each is a share of
+    shares: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def __or__(self, other: Statistic) -> Statistic:
+        """The metrics of both."""
+        return Statistic(
+            lambda weight_BN: self.of_weights(weight_BN) | other.of_weights(weight_BN),
+            {**self.shares, **other.shares},
+        )
+
 
 _WEIGHTS_AT_ONCE = 2_000_000  # float64; bounds the memory of a draw's intermediates to some hundred MB
 _DEFINED_DRAWS = 0.95  # below this part of defined draws an interval would describe other data
@@ -53,7 +71,7 @@ def estimate(
     Field and Welsh, "Bootstrapping clustered data", J. R. Stat. Soc. B 69(3), 2007.
     """
     n = len(groups_N)
-    values = {name: float(value_B[0]) for name, value_B in statistic(np.ones((1, n))).items()}
+    values = {name: float(value_B[0]) for name, value_B in statistic.of_weights(np.ones((1, n))).items()}
     _, group_N = np.unique(np.asarray(groups_N, dtype=str), return_inverse=True)
     n_groups = int(group_N.max(initial=-1)) + 1
     random = np.random.default_rng(seed)
@@ -64,9 +82,18 @@ def estimate(
         for start in range(0, n_draws if n_groups else 0, chunk):
             n_now = min(chunk, n_draws - start)
             count_BG = random.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_now)
-            for name, value_B in statistic(count_BG[:, group_N].astype(np.float64)).items():
+            for name, value_B in statistic.of_weights(count_BG[:, group_N].astype(np.float64)).items():
                 parts[name].append(value_B)
-    return {name: Estimate(value, *_percentiles(parts[name])) for name, value in values.items()}
+    estimates = {name: Estimate(value, *_percentiles(parts[name])) for name, value in values.items()}
+    for name, member_N in statistic.shares.items():
+        if n_draws and estimates[name].value in (0.0, 1.0):
+            estimates[name] = _exact(estimates[name].value, len(np.unique(group_N[member_N])))
+    return estimates
+
+
+def _exact(share: float, n_groups: int) -> Estimate:
+    interval = binomtest(round(share * n_groups), n_groups).proportion_ci(method="exact")
+    return Estimate(share, float(interval.low), float(interval.high))
 
 
 def _percentiles(parts: list[NDArray[np.float64]]) -> tuple[float, float]:

@@ -23,11 +23,10 @@ from melascope.decision.operating_point import LesionVotes, OperatingPoint, lesi
 from melascope.decision.prevalence import at_prevalence
 from melascope.domain.diagnosis import Diagnosis
 from melascope.evaluation import metrics
-from melascope.evaluation.intervals import Estimate, Statistic, estimate
+from melascope.evaluation.intervals import Estimate, Named, Statistic, estimate
 from melascope.evaluation.predictions import Predictions
 
 Prior = Literal["training", "uniform"]
-Named = dict[str, NDArray[np.float64]]
 
 #: Threshold-free figures of melanoma, then of the classes.
 MELANOMA_FIGURES = (
@@ -184,17 +183,10 @@ def measure(
         A figure has no value on these cases; it is NaN.
     """
     judged = judge(predictions, calibration, prior=prior)
-    rank, points, classes = (
-        melanoma_statistic(judged),
-        point_statistic(judged, operating_points),
-        class_statistic(judged),
+    statistic = (
+        melanoma_statistic(judged) | point_statistic(judged, operating_points) | class_statistic(judged)
     )
-    estimates = estimate(
-        lambda weight_BN: rank(weight_BN) | points(weight_BN) | classes(weight_BN),
-        predictions.groups_N,
-        n_draws=n_bootstrap,
-        seed=seed,
-    )
+    estimates = estimate(statistic, predictions.groups_N, n_draws=n_bootstrap, seed=seed)
     votes = judged.votes()
     melanoma_N = predictions.melanoma_N
     return Metrics(
@@ -238,7 +230,7 @@ def melanoma_statistic(judged: Judged) -> Statistic:
     melanoma_N = judged.predictions.melanoma_N[known_N] == 1
     score_N, vote_N = judged.score_N[known_N], judged.vote_N[known_N]
 
-    def statistic(weight_BN: NDArray[np.float64]) -> Named:
+    def of_weights(weight_BN: NDArray[np.float64]) -> Named:
         weight_BN = weight_BN[:, known_N]
         roc = metrics.Roc.of(score_N, melanoma_N, weight_BN)
         return {
@@ -251,7 +243,7 @@ def melanoma_statistic(judged: Judged) -> Statistic:
             "melanoma_brier": metrics.brier(score_N, melanoma_N, weight_BN * vote_N),
         }
 
-    return statistic
+    return Statistic(of_weights)
 
 
 def point_statistic(judged: Judged, operating_points: Sequence[OperatingPoint]) -> Statistic:
@@ -260,7 +252,7 @@ def point_statistic(judged: Judged, operating_points: Sequence[OperatingPoint]) 
     score_N, melanoma_N = judged.score_N[known_N], judged.predictions.melanoma_N[known_N] == 1
     votes = judged.votes()
 
-    def statistic(weight_BN: NDArray[np.float64]) -> Named:
+    def of_weights(weight_BN: NDArray[np.float64]) -> Named:
         named: Named = {}
         for point in operating_points:
             images = metrics.Counts.of_decision(score_N >= point.threshold, melanoma_N, weight_BN[:, known_N])
@@ -280,7 +272,20 @@ def point_statistic(judged: Judged, operating_points: Sequence[OperatingPoint]) 
             named |= {f"{name}@{point.name}": value_B for name, value_B in of_point.items()}
         return named
 
-    return statistic
+    referred_N = judged.score_N[:, None] >= np.array([point.threshold for point in operating_points])
+    outcome_N = judged.predictions.melanoma_N
+    shares = {}
+    for p, point in enumerate(operating_points):
+        for figure, member_N in {
+            "sensitivity": outcome_N == 1,
+            "specificity": outcome_N == 0,
+            "lesion_sensitivity": outcome_N == 1,
+            "lesion_specificity": outcome_N == 0,
+            "ppv": known_N & referred_N[:, p],
+            "npv": known_N & ~referred_N[:, p],
+        }.items():
+            shares[f"{figure}@{point.name}"] = member_N
+    return Statistic(of_weights, shares)
 
 
 def class_statistic(judged: Judged) -> Statistic:
@@ -291,7 +296,7 @@ def class_statistic(judged: Judged) -> Statistic:
     predicted_N = probability_NC.argmax(axis=1)
     log_probability_NC, vote_N = judged.log_probability_NC[known_N], judged.vote_N[known_N]
 
-    def statistic(weight_BN: NDArray[np.float64]) -> Named:
+    def of_weights(weight_BN: NDArray[np.float64]) -> Named:
         weight_BN = weight_BN[:, known_N]
         confusion_BCC = metrics.confusion(true_N, predicted_N, len(classes), weight_BN)
         counts = metrics.Counts.of_classes(confusion_BCC)
@@ -320,4 +325,14 @@ def class_statistic(judged: Judged) -> Statistic:
             for c, diagnosis in enumerate(classes)
         }
 
-    return statistic
+    all_predicted_N = judged.probability_NC.argmax(axis=1)
+    shares = {}
+    for c, diagnosis in enumerate(classes):
+        for figure, member_N in {
+            "sensitivity": class_index_N == c,
+            "specificity": known_N & (class_index_N != c),
+            "ppv": known_N & (all_predicted_N == c),
+            "npv": known_N & (all_predicted_N != c),
+        }.items():
+            shares[f"{figure}/{diagnosis}"] = member_N
+    return Statistic(of_weights, shares)

@@ -43,9 +43,8 @@ class Subgroup:
     n_images: int
     n_lesions: int  #: whose outcome is known
     n_melanoma_lesions: int
-    figures: (
-        dict[str, Estimate] | None
-    )  #: melanoma_auroc, and sensitivity and specificity at the operating point
+    #: melanoma_auroc, and sensitivity and specificity at the operating point
+    figures: dict[str, Estimate] | None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: undefined numbers are None."""
@@ -71,10 +70,17 @@ def by_subgroup(
     for attribute, value_of in ATTRIBUTES.items():
         values = np.array([value_of(case) or "unknown" for case in judged.predictions.cases])
         names, counts = np.unique(values, return_counts=True)
-        for name in names[np.argsort(-counts, kind="stable")]:
+        in_order = sorted(zip(-counts, names, strict=True), key=lambda item: _place(attribute, *item))
+        for _, name in in_order:
             part = judged.take(np.flatnonzero(values == name))
             subgroups.append(_subgroup(part, attribute, str(name), point, n_bootstrap, seed))
     return tuple(subgroups)
+
+
+def _place(attribute: str, minus_count: int, name: str) -> tuple[bool, int]:
+    """Ages upwards, all else the largest first; unknown last."""
+    bands = [band for _, _, band in _AGE_BANDS]
+    return name == "unknown", bands.index(name) if attribute == "age" and name in bands else minus_count
 
 
 def _subgroup(
@@ -84,10 +90,9 @@ def _subgroup(
     n_lesions, n_melanoma = len(votes.melanoma_L), int(votes.melanoma_L.sum())
     figures = None
     if min(n_melanoma, n_lesions - n_melanoma) >= MIN_LESIONS:
-        rank, at_point = melanoma_statistic(part), point_statistic(part, [point])
         wanted = ("melanoma_auroc", f"sensitivity@{point.name}", f"specificity@{point.name}")
         estimates = estimate(
-            lambda weight_BN: rank(weight_BN) | at_point(weight_BN),
+            melanoma_statistic(part) | point_statistic(part, [point]),
             part.predictions.groups_N,
             n_draws=n_bootstrap,
             seed=seed,
