@@ -32,7 +32,10 @@ def lesion(width_px: int = 120, height_px: int = 90, *, seed: int = 0) -> NDArra
 
 def encode(pixels: NDArray[Any] | Image.Image, image_format: str, **options: Any) -> bytes:
     """The bytes of an image file."""
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    # Copies, since Pillow keeps one format's encoder settings on an image and trips over them in the next.
+    if "append_images" in options:
+        options["append_images"] = [image.copy() for image in options["append_images"]]
+    image = pixels.copy() if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()

@@ -1,6 +1,7 @@
 """Write small HEIC files around one ready-made HEVC picture: no free Python library here encodes HEIC.
 
-The boxes are those of ISO/IEC 14496-12 and 23008-12. The picture is `drawn.quarters(96, 64)`, coded once with x265.
+The boxes are those of ISO/IEC 14496-12 and 23008-12. The picture is `drawn.quarters(96, 64)`, coded once with
+x265.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ CODED = base64.b64decode(
     "/F/X/lWe7yga8A=="
 )
 
-#: EXIF orientation -> the HEIF properties that do the same (irot: quarter turns anticlockwise; imir: 0 turns the
-#: picture upside down, 1 mirrors left and right), applied in this order.
+#: EXIF orientation -> the HEIF properties that do the same, in this order (irot: quarter turns anticlockwise;
+#: imir: 0 turns the picture upside down, 1 mirrors left and right).
 TRANSFORMS: dict[int, tuple[bytes, ...]] = {
     1: (),
     2: (b"imir\1",),

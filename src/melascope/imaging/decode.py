@@ -53,7 +53,7 @@ from melascope.imaging.srgb import to_srgb
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageLimits:
-    """What is refused before a pixel is allocated. Decoding takes up to about 12 bytes of memory a pixel."""
+    """What is refused before a pixel is allocated. Decoding takes up to about 20 bytes of memory a pixel."""
 
     max_bytes: int = 64 * 1024 * 1024  #: of the file
     max_pixels: int = 50_000_000  #: width times height

@@ -12,7 +12,13 @@ import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from melascope.errors import ImageError, ImageTooLargeError, NotAnImageError, TruncatedImageError
+from melascope.errors import (
+    ImageError,
+    ImageTooLargeError,
+    NotAnImageError,
+    TruncatedImageError,
+    UnsupportedImageError,
+)
 
 COPY_AGAIN = "Save or copy it again."
 SAVE_AS = "Save it as JPEG or PNG."
@@ -24,6 +30,10 @@ _MAX_CHUNKS = 65_536  #: of a PNG file
 _MAX_TAGS = 4_096  #: of a TIFF directory
 _MAX_VALUES = 262_144  #: of one TIFF tag that is not plain bytes
 _MAX_TILE_PX = 4_096 * 4_096  #: of a TIFF file
+#: None, LZW, JPEG, deflate, PackBits, old deflate. Fax codes hold no photographs, and hide damage.
+_TIFF_COMPRESSIONS = {1, 5, 7, 8, 32773, 32946}
+#: None, with channel masks, with an alpha mask. Pillow unpacks run lengths byte by byte: seconds for a few KiB.
+_BMP_COMPRESSIONS = {0, 3, 6}
 _MAX_EXIF_BYTES = 1 << 20  #: of a JPEG file
 
 
@@ -93,6 +103,8 @@ def check(data: bytes, image_format: ImageFormat) -> None:
         The structure breaks off or contradicts itself; a PNG chunk does not match its checksum.
     ImageTooLargeError
         It declares absurdly many parts.
+    UnsupportedImageError
+        A TIFF or BMP file is compressed by a method that photographs are not.
     """
     match image_format:
         case ImageFormat.JPEG:
@@ -101,7 +113,9 @@ def check(data: bytes, image_format: ImageFormat) -> None:
             _check_png(data)
         case ImageFormat.TIFF:
             _check_tiff(data)
-        case ImageFormat.BMP | ImageFormat.WEBP | ImageFormat.HEIF:
+        case ImageFormat.BMP:
+            _check_bmp(data)
+        case ImageFormat.WEBP | ImageFormat.HEIF:
             pass  # their decoders keep their own limits; WebP's needs `webp_size_px` first
 
 
@@ -209,6 +223,17 @@ def webp_size_px(data: bytes) -> tuple[int, int]:
     raise damaged("the WebP file has a damaged header.")
 
 
+# --- BMP ----------------------------------------------------------------------------------------------------
+
+
+def _check_bmp(data: bytes) -> None:
+    method = int.from_bytes(data[30:34], "little")
+    if (
+        data[14:18] != b"\x0c\0\0\0" and method not in _BMP_COMPRESSIONS
+    ):  # the 12-byte header has no such field
+        raise UnsupportedImageError(f"BMP compression {method} is not read.", remedy=SAVE_AS)
+
+
 # --- TIFF and EXIF ------------------------------------------------------------------------------------------
 
 
@@ -257,6 +282,9 @@ def _check_tiff(data: bytes) -> None:
     for number, tag in tags.items():
         if tag.count > _MAX_VALUES and tag.kind not in (1, 2, 7):  # bytes, text, undefined stay bytes
             raise _absurd(f"the TIFF tag {number} has {tag.count} values.")
+    method = tags[259].number if 259 in tags else 1
+    if method not in _TIFF_COMPRESSIONS:
+        raise UnsupportedImageError(f"TIFF compression {method} is not read.", remedy=SAVE_AS)
     tile_px = [tags[side].number or 0 for side in (322, 323) if side in tags]
     if len(tile_px) == 2 and tile_px[0] * tile_px[1] > _MAX_TILE_PX:
         raise ImageTooLargeError(f"the TIFF tiles are {tile_px[0]} x {tile_px[1]} pixels.", remedy=SAVE_AS)

@@ -39,15 +39,19 @@ def to_srgb(image: Image.Image) -> Image.Image:
         raise UnsupportedImageError(f"its pixels are of the unread kind {image.mode!r}.", remedy=SAVE_AS)
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     if image.mode in _GRAY_MODES:
-        image = image.convert("L")
+        image = _as(image, "L")
     elif image.mode != "CMYK":
-        image = image.convert("RGBA").convert("RGB") if alpha else image.convert("RGB")
-    image = _apply_profile(image, profile) if profile else image.convert("RGB")
+        image = _as(_as(image, "RGBA") if alpha else image, "RGB")
+    image = _apply_profile(image, profile) if profile else _as(image, "RGB")
     if alpha is None:
         return image
     if alpha.getextrema() == (0, 0):
         raise UnsupportedImageError("it is wholly transparent.", remedy="Save it without transparency.")
     return Image.composite(image, Image.new("RGB", image.size), alpha)
+
+
+def _as(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # `convert` alone would copy a large image
 
 
 def _scale_to_8_bits(image: Image.Image) -> Image.Image:
@@ -69,7 +73,7 @@ def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         space = source.profile.xcolor_space.strip()
         if space == "RGB" and image.mode == "L":
-            image = image.convert("RGB")
+            image = _as(image, "RGB")
         if space == _ICC_SPACES[image.mode]:
             srgb = ImageCms.createProfile("sRGB")
             converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
@@ -77,4 +81,4 @@ def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
                 return converted
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         pass
-    return image.convert("RGB")
+    return _as(image, "RGB")

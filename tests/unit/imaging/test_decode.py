@@ -1,4 +1,4 @@
-"""What comes out of a sound file: pixels, orientation, colour, depth; and the refusals that the format decides."""
+"""What comes out of a sound file: pixels, orientation, colour, depth; what is refused, and how."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def matrix_profile(columns_xyz: list[tuple[float, float, float]], gamma: float) 
         body += block + bytes(-len(block) % 4)
     header = struct.pack(
         ">I4sI4s4s4s12s4s4sIIIQI12s4s44x",
-        offset + len(body), b"\0\0\0\0", 0x02400000, b"mntr", b"RGB ", b"XYZ ", bytes(12), b"acsp", b"\0\0\0\0",
+        offset + len(body), b"\0\0\0\0", 0x02400000, b"mntr", b"RGB ", b"XYZ ", bytes(12), b"acsp", bytes(4),
         0, 0, 0, 0, 0, b"".join(map(fixed, (0.9642, 1.0, 0.8249))), b"\0\0\0\0",
     )  # fmt: skip
     return header + table + body
@@ -304,8 +304,8 @@ def tiff(
     extra = struct.pack(f"{order}3H", bits, bits, bits)
     tags = [
         (256, 4, 1, width_px), (257, 4, 1, height_px), (258, 3, channels, bits if channels == 1 else 8),
-        (259, 3, 1, 1), (262, 3, 1, photometric), (273, 4, 1, 16), (277, 3, 1, channels), (278, 4, 1, height_px),
-        (279, 4, 1, len(strip)), (339, 3, 1, sample_format),
+        (259, 3, 1, 1), (262, 3, 1, photometric), (273, 4, 1, 16), (277, 3, 1, channels),
+        (278, 4, 1, height_px), (279, 4, 1, len(strip)), (339, 3, 1, sample_format),
     ]  # fmt: skip
     directory = struct.pack(f"{order}H", len(tags))
     for tag, kind, count, value in tags:
@@ -370,6 +370,12 @@ def test_pixels_of_unknown_range_are_refused(pixels: np.ndarray) -> None:
 def test_a_tiff_of_an_unknown_layout_is_unsupported_rather_than_damaged() -> None:
     with pytest.raises(UnsupportedImageError, match="unknown pixel mode"):
         decode(tiff(np.ones((40, 40, 3), np.float32), bits=32, photometric=2, sample_format=3))
+
+
+def test_fax_codes_are_refused() -> None:
+    fax = encode(Image.fromarray(PICTURE).convert("1"), "TIFF", compression="group4")
+    with pytest.raises(UnsupportedImageError, match="TIFF compression 4 is not read"):
+        decode(fax)
 
 
 def test_one_bit_image() -> None:
