@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -243,15 +244,23 @@ def _foreign(image_format: ImageFormat) -> Iterator[None]:
     except MemoryError as fault:
         raise ImageTooLargeError("it does not fit into memory.", remedy="Save it smaller.") from fault
     except Exception as fault:
-        lines = str(fault).strip().splitlines()
-        reason = _printable(lines[0][:120]) if lines else type(fault).__name__
+        reason = _reason(fault)
         if any(word in reason.lower() for word in ("limit", "too large")):
-            raise ImageTooLargeError(f"it is too large ({reason}).", remedy="Save it smaller.") from fault
-        if any(word in reason.lower() for word in ("unsupported", "not supported", "unknown pixel mode")):
+            raise ImageTooLargeError(f"it is too large{reason}.", remedy="Save it smaller.") from fault
+        if any(word in reason.lower() for word in ("unsupported", "unknown pixel mode")):
             raise UnsupportedImageError(
-                f"this kind of {image_format} is not read ({reason}).", remedy=SAVE_AS
+                f"this kind of {image_format} is not read{reason}.", remedy=SAVE_AS
             ) from fault
-        raise headers.damaged(f"the {image_format} data is damaged or ends early ({reason}).") from fault
+        raise headers.damaged(f"the {image_format} data is damaged or ends early{reason}.") from fault
+
+
+def _reason(fault: Exception) -> str:
+    """A decoder's own words in brackets; nothing where it merely stumbled over the data."""
+    stumbles = (struct.error, LookupError, TypeError, AttributeError, ArithmeticError)
+    lines = str(fault).strip().splitlines()
+    if not lines or isinstance(fault, stumbles) or isinstance(fault.__cause__, stumbles):
+        return ""
+    return f" ({_printable(lines[0][:160])})"
 
 
 @contextmanager

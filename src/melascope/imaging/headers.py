@@ -32,7 +32,7 @@ _MAX_VALUES = 262_144  #: of one TIFF tag that is not plain bytes
 _MAX_TILE_PX = 4_096 * 4_096  #: of a TIFF file
 #: None, LZW, JPEG, deflate, PackBits, old deflate. Fax codes hold no photographs, and hide damage.
 _TIFF_COMPRESSIONS = {1, 5, 7, 8, 32773, 32946}
-#: None, with channel masks, with an alpha mask. Pillow unpacks run lengths byte by byte: seconds for a few KiB.
+#: None, with channel masks, with an alpha mask. Pillow unpacks run lengths byte by byte: seconds for few KiB.
 _BMP_COMPRESSIONS = {0, 3, 6}
 _MAX_EXIF_BYTES = 1 << 20  #: of a JPEG file
 
