@@ -258,7 +258,7 @@ def _reason(fault: Exception) -> str:
     """A decoder's own words in brackets; nothing where it merely stumbled over the data."""
     stumbles = (struct.error, LookupError, TypeError, AttributeError, ArithmeticError)
     lines = str(fault).strip().splitlines()
-    if not lines or isinstance(fault, stumbles) or isinstance(fault.__cause__, stumbles):
+    if not lines or any(isinstance(part, stumbles) for part in (fault, *fault.args)):  # Pillow wraps some
         return ""
     return f" ({_printable(lines[0][:160])})"
 

@@ -6,9 +6,10 @@ call this. The specification is data in the bundle.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +36,12 @@ _FILTERS = {
 class PreprocessSpec:
     """How an image becomes a network's input. Immutable; travels in the recipe and in the bundle."""
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     size_px: int = 224  #: side of the square the network reads, 28 to 600
     resize: ResizePolicy = "crop"
-    """`crop`: the largest centred square; `squash`: the whole image, its aspect given up; `pad`: the whole image,
-    its aspect kept, the rest filled with black."""
+    """`crop`: the largest centred square; `squash`: the whole image, its aspect given up; `pad`: the whole
+    image, its aspect kept, the rest filled with black."""
     zoom: float = 1.0  #: share of the chosen frame's sides that is kept around its centre, 0.25 to 1
     interpolation: Interpolation = "bilinear"  #: always with antialiasing
     colour: ColourMode = "rgb"
@@ -58,8 +61,12 @@ class PreprocessSpec:
                 f"but colour {self.colour!r} has {self.channels} channel(s).",
                 remedy=f"Give {self.channels} of each.",
             )
-        if min(self.std) <= 0:
-            raise UsageError(f"preprocess.std is {self.std}.", remedy="Every value must be above 0.")
+        if not all(map(math.isfinite, self.mean)):
+            raise UsageError(f"preprocess.mean is {self.mean}.", remedy="Every value must be finite.")
+        if not all(0 < value < math.inf for value in self.std):
+            raise UsageError(
+                f"preprocess.std is {self.std}.", remedy="Every value must be above 0 and finite."
+            )
 
     @property
     def channels(self) -> int:
