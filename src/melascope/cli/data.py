@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from melascope.datasets.sources import read_source
-from melascope.datasets.split import split_cases
-from melascope.datasets.table import read_cases, write_cases
+from melascope.cli.progress import counter
 from melascope.domain.case import Case
-from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import TableError, UsageError
 
-_FOLDER = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path)
+_OUT = click.option("--out", required=True, type=_PATH, help="The case table to write.")
 
 
 @click.group()
@@ -24,82 +23,230 @@ def command() -> None:
     """Fetch, import, merge, audit, split and cache datasets."""
 
 
+@command.command()
+@click.argument("name", required=False)
+def sources(name: str | None) -> None:
+    """List the datasets that can be imported; with NAME, its layout and its mapping to the taxonomy."""
+    from melascope.datasets.sources import SOURCES, source_named
+
+    if name is None:
+        width = max(map(len, SOURCES))
+        for source in SOURCES.values():
+            click.echo(f"{source.name:{width}}  {source.title}, {source.licence}")
+        return
+    source = source_named(name)
+    for term, text in (
+        ("dataset", source.title),
+        ("licence", source.licence),
+        ("cite", source.attribution),
+        ("address", source.url),
+        ("layout", source.layout),
+    ):
+        click.echo(f"{term:8}  {text}" if text else f"{term:8}  -")
+    click.echo("labels")
+    for word, label in source.mapping.items():
+        click.echo(f"  {word or '(empty)'} -> {label}")
+
+
+@command.command()
+@click.argument("folder", type=_PATH)
+@click.option(
+    "--query", default="image_type:dermoscopic", show_default=True, help="In the archive's language."
+)
+@click.option(
+    "--collection", "collections", type=int, multiple=True, help="Number of a collection (repeatable)."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="The most images to fetch.")
+@click.option("--base-url", default=None, help="Another address of the API.")
+@click.option("--threads", type=click.IntRange(1, 32), default=4, show_default=True)
+def fetch(
+    folder: Path,
+    query: str,
+    collections: tuple[int, ...],
+    limit: int | None,
+    base_url: str | None,
+    threads: int,
+) -> None:
+    """Download images of the ISIC archive into FOLDER; run it again to continue and to verify checksums."""
+    from melascope.datasets.fetch import ARCHIVE_URL, fetch_archive
+
+    with counter("Fetching images") as progress:
+        done = fetch_archive(
+            folder,
+            query=query,
+            collections=collections,
+            limit=limit,
+            base_url=base_url or ARCHIVE_URL,
+            threads=threads,
+            progress=progress,
+        )
+    click.echo(
+        f"{done.listed} images: {done.downloaded} downloaded, {done.verified} were there and verified."
+    )
+    click.echo(f"Licences and attributions: {folder / 'attributions.csv'}")
+    click.echo(f"Next: melascope data import isic-archive {folder} --out cases.csv")
+
+
 @command.command("import")
 @click.argument("source")
-@click.argument("root", type=_FOLDER)
-@click.option("--out", required=True, type=_FOLDER, help="The case table to write.")
+@click.argument("root", type=_PATH)
+@_OUT
 @click.option("--allow-missing", is_flag=True, help="Leave out labelled images that are not on disk.")
 @click.option("--split", "part", help="Put every case into this split instead of the official one.")
-def import_(source: str, root: Path, out: Path, allow_missing: bool, part: str | None) -> None:
+@click.option(
+    "--column", "columns", multiple=True, metavar="OURS=THEIRS", help="csv: the file's column names."
+)
+@click.option(
+    "--map", "values", multiple=True, metavar="WORD=CLASS", help="csv: what a diagnosis word means."
+)
+def import_(
+    source: str,
+    root: Path,
+    out: Path,
+    allow_missing: bool,
+    part: str | None,
+    columns: tuple[str, ...],
+    values: tuple[str, ...],
+) -> None:
     """Turn a dataset in its published layout into a case table (see `data sources`)."""
-    cases = read_source(source, root, allow_missing=allow_missing)
+    from melascope.datasets.sources import finish_cases, read_source
+    from melascope.datasets.sources.own_data import read_csv
+
+    if source == "csv":
+        read = read_csv(root, columns=_pairs("--column", columns), values=_pairs("--map", values))
+        cases = finish_cases(read, root=root, allow_missing=allow_missing)
+    elif columns or values:
+        raise UsageError(
+            f"--column and --map are of no use with {source!r}.", remedy="They are for the source csv."
+        )
+    else:
+        cases = read_source(source, root, allow_missing=allow_missing)
     if part is not None:
         cases = [replace(case, split=part or None) for case in cases]
     _write(cases, out)
 
 
 @command.command()
-@click.argument("tables", nargs=-1, required=True, type=_FOLDER)
-@click.option("--out", required=True, type=_FOLDER, help="The case table to write.")
+@click.argument("tables", nargs=-1, required=True, type=_PATH)
+@_OUT
 @click.option("--keep-first", is_flag=True, help="Of rows with the same image_id keep the one named first.")
 def merge(tables: Sequence[Path], out: Path, keep_first: bool) -> None:
     """Join case tables into one."""
+    from melascope.datasets.table import read_cases
+
     merged: dict[str, Case] = {}
     for table in tables:
         for case in read_cases(table):
             if case.image_id in merged and not keep_first:
                 raise TableError(
                     f"{table}: image_id {case.image_id!r} stands in an earlier table too.",
-                    remedy="ISIC 2018, 2019 and HAM10000 share images: keep one row each with --keep-first.",
+                    remedy="HAM10000, ISIC 2018 and 2019 share images: keep one row with --keep-first.",
                 )
             merged.setdefault(case.image_id, case)
     _write(list(merged.values()), out)
 
 
 @command.command()
-@click.argument("table", type=_FOLDER)
-@click.option("--out", required=True, type=_FOLDER, help="The case table to write.")
+@click.argument("table", type=_PATH)
+@click.option("--out", required=True, type=_PATH, help="Folder for audit.json and audit.html.")
+def audit(table: Path, out: Path) -> None:
+    """Look for copies, leaks between splits, contradictory labels and unreadable files. Exits 5 on a leak."""
+    from melascope.datasets.audit import audit_cases
+    from melascope.datasets.audit_report import write_report
+    from melascope.datasets.leaks import refuse_leaks
+    from melascope.datasets.table import read_cases
+
+    cases = read_cases(table)
+    with ExitStack() as bars:
+        found = audit_cases(cases, progress=_bars(bars))
+    write_report(found, out)
+    click.echo(_summary(cases))
+    click.echo(
+        f"{len(found.exact)} sets of equal files; {len(found.near)} pairs of near duplicates, "
+        f"{len(found.unexplained)} of them not known as one lesion or patient"
+    )
+    click.echo(
+        f"{len(found.leaks)} leaks, {len(found.conflicts)} contradictions between labels, "
+        f"{len(found.unreadable)} unreadable files, {len(found.altered)} altered files"
+    )
+    click.echo(f"Report: {out / 'audit.html'}")
+    refuse_leaks(found.leaks)
+
+
+@command.command()
+@click.argument("table", type=_PATH)
+@_OUT
 @click.option("--fractions", help="Parts and their shares, e.g. train=0.8,val=0.1,test=0.1")
 @click.option("--folds", type=int, help="Number of equal parts for cross-validation, called 0, 1, ...")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--fixed", multiple=True, metavar="SPLIT", help="Cases of this split stay in it (repeatable).")
+@click.option(
+    "--audit", "report", type=_PATH, help="An audit.json with the duplicates, instead of looking again."
+)
 def split(
-    table: Path, out: Path, fractions: str | None, folds: int | None, seed: int, fixed: tuple[str, ...]
+    table: Path,
+    out: Path,
+    fractions: str | None,
+    folds: int | None,
+    seed: int,
+    fixed: tuple[str, ...],
+    report: Path | None,
 ) -> None:
     """Deal cases into parts: stratified by diagnosis, grouped by patient, lesion and duplicates."""
-    shares = _fractions(fractions) if fractions else None
-    cases = split_cases(read_cases(table), fractions=shares, folds=folds, seed=seed, fixed=fixed)
-    _write(cases, out)
+    from melascope.datasets.audit import find_clusters, read_clusters
+    from melascope.datasets.leaks import check_split, refuse_leaks
+    from melascope.datasets.split import split_cases
+    from melascope.datasets.table import read_cases
+
+    shares = _shares(fractions) if fractions else None
+    cases = read_cases(table)
+    if report is not None:
+        clusters = read_clusters(report)
+    else:
+        with ExitStack() as bars:
+            clusters = find_clusters(cases, progress=_bars(bars))
+    dealt = split_cases(cases, fractions=shares, folds=folds, seed=seed, clusters=clusters, fixed=fixed)
+    refuse_leaks(check_split(dealt, clusters))
+    _write(dealt, out)
 
 
-def _fractions(text: str) -> dict[str, float]:
+def _bars(bars: ExitStack) -> Callable[[str], Callable[[int, int], None]]:
+    return lambda title: bars.enter_context(counter(title))
+
+
+def _shares(text: str) -> dict[str, float]:
     shares: dict[str, float] = {}
-    for item in text.split(","):
-        name, _, share = item.partition("=")
+    for name, share in _pairs("--fractions", text.split(",")).items():
         try:
-            shares[name.strip()] = float(share)
+            shares[name] = float(share)
         except ValueError:
-            raise UsageError(
-                f"--fractions has {item!r}.", remedy="Write e.g. train=0.8,val=0.1,test=0.1"
-            ) from None
+            raise UsageError(f"--fractions has {name}={share}.", remedy="Write train=0.8,val=0.2") from None
     return shares
 
 
+def _pairs(option: str, items: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for item in items:
+        left, sign, right = item.partition("=")
+        if not sign or not left.strip() or left.strip() in pairs:
+            raise UsageError(f"{option} has {item!r}.", remedy="Write NAME=VALUE, each name once.")
+        pairs[left.strip()] = right.strip()
+    return pairs
+
+
 def _write(cases: Sequence[Case], out: Path) -> None:
+    from melascope.datasets.table import write_cases
+
     write_cases(cases, out)
     click.echo(_summary(cases))
     click.echo(f"{len(cases)} cases written to {out}")
 
 
-def _label(case: Case) -> str:
-    if case.diagnosis is not Diagnosis.UNK:
-        return str(case.diagnosis)
-    return {True: "UNK, melanoma", False: "UNK, not melanoma", None: "UNK"}[case.melanoma]
-
-
 def _summary(cases: Sequence[Case]) -> str:
     """Counts of class x split, as lines of text."""
-    counts = Counter((_label(case), case.split or "no split") for case in cases)
+    from melascope.datasets.sources.layout import label_of
+
+    counts = Counter((label_of(case.diagnosis, case.melanoma), case.split or "no split") for case in cases)
     labels = sorted({label for label, _ in counts}, key=lambda label: (label.startswith("UNK"), label))
     parts = sorted({part for _, part in counts})
     rows = [["", *parts, "all"]]
@@ -107,11 +254,11 @@ def _summary(cases: Sequence[Case]) -> str:
     rows.append(["all", *(str(sum(counts[label, part] for label in labels)) for part in parts)])
     for row in rows[1:]:
         row.append(str(sum(map(int, row[1:]))))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(parts) + 2)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            [row[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         )
         for row in rows
     )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 
+from melascope.datasets.leaks import group_cases
 from melascope.domain.case import Case
 from melascope.errors import LeakError, UsageError
-
-_ARCHIVE_ID = re.compile(r"(HAM|BCN|IL|IP)_\d+")
 
 
 def split_cases(
@@ -72,43 +70,6 @@ def split_cases(
     part_of_group |= _deal(free, shares, seed)
     part = {case.image_id: part_of_group[group] for group, inside in members.items() for case in inside}
     return [replace(case, split=part[case.image_id]) for case in cases]
-
-
-def group_cases(cases: Sequence[Case], clusters: Mapping[str, Hashable] | None = None) -> list[str]:
-    """For each case the smallest `image_id` of all the cases that must stay on its side of a split."""
-    parent = {case.image_id: case.image_id for case in cases}
-
-    def root(image_id: str) -> str:
-        while parent[image_id] != image_id:
-            parent[image_id] = parent[parent[image_id]]
-            image_id = parent[image_id]
-        return image_id
-
-    first: dict[Hashable, str] = {}
-    for case in cases:
-        for key in bonds(case, clusters).values():
-            one, other = root(case.image_id), root(first.setdefault(key, case.image_id))
-            parent[max(one, other)] = min(one, other)
-    return [root(case.image_id) for case in cases]
-
-
-def bonds(case: Case, clusters: Mapping[str, Hashable] | None = None) -> dict[str, Hashable]:
-    """What ties a case to others: kind of bond -> key that cases tied so have in common."""
-    cluster = (clusters or {}).get(case.image_id)
-    values: dict[str, Hashable] = {
-        "patient": _scoped(case.patient_id, case.source),
-        "lesion": _scoped(case.lesion_id, case.source),
-        "bytes": case.sha256,
-        "duplicate": cluster,
-    }
-    return {kind: (kind, value) for kind, value in values.items() if value is not None}
-
-
-def _scoped(identifier: str | None, source: str | None) -> Hashable:
-    """An id that the ISIC archive gave means the same in every dataset; any other only in its own."""
-    if identifier is None or _ARCHIVE_ID.fullmatch(identifier):
-        return identifier
-    return source, identifier
 
 
 def _shares(fractions: Mapping[str, float] | None, folds: int | None) -> dict[str, float]:

@@ -31,6 +31,19 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def source_named(name: str) -> Source:
+    """The dataset of that name.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    if name not in SOURCES:
+        raise UsageError(f"There is no source {name!r}.", remedy=f"Known are {', '.join(SOURCES)}.")
+    return SOURCES[name]
+
+
 def read_source(name: str, root: Path, *, allow_missing: bool = False) -> list[Case]:
     """The cases of a dataset, each with its image's absolute path and SHA-256.
 
@@ -52,9 +65,7 @@ def read_source(name: str, root: Path, *, allow_missing: bool = False) -> list[C
     TableError
         A label file has a missing column or a value outside its domain.
     """
-    if name not in SOURCES:
-        raise UsageError(f"There is no source {name!r}.", remedy=f"Known are {', '.join(SOURCES)}.")
-    return finish_cases(SOURCES[name].read(root.resolve()), root=root, allow_missing=allow_missing)
+    return finish_cases(source_named(name).read(root.resolve()), root=root, allow_missing=allow_missing)
 
 
 def finish_cases(read: Iterable[Case], *, root: Path, allow_missing: bool) -> list[Case]:

@@ -1,4 +1,4 @@
-"""ISIC 2024 (SLICE-3D): 401,059 crops of total body photographs (Kurtansky et al., Sci. Data 11:884, 2024)."""
+"""ISIC 2024 (SLICE-3D): crops of total body photographs (Kurtansky et al., Sci. Data 11:884, 2024)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import DatasetError
 
-#: `target` or `malignant`, where no diagnosis is given: a benign lesion is no melanoma, a malignant one may be.
+#: `target` or `malignant`, where no diagnosis is given: benign is no melanoma, malignant may be one.
 TARGET = {"0": (Diagnosis.UNK, False), "1": (Diagnosis.UNK, None)}
 
 

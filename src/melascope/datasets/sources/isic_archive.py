@@ -1,4 +1,4 @@
-"""Images of the ISIC archive beside its metadata.csv, as `melascope data fetch` or `isic image download` saves."""
+"""Images of the ISIC archive and their metadata.csv, as `melascope data fetch` (or `isic-cli`) saves them."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _read_folders(root: Path) -> Iterator[Case]:
         if words_of(name) not in WORDS or not name:
             raise DatasetError(
                 f"{file}: the folder {name!r} is no diagnosis.",
-                remedy=f"Known are {', '.join(word for word in WORDS if word)}, below train, val, test or not.",
+                remedy=f"Known are {', '.join(filter(None, WORDS))}, below train, val, test or not.",
             )
         diagnosis, melanoma = WORDS[words_of(name)]
         yield Case(
