@@ -1,11 +1,11 @@
 """Near duplicates: one photograph recoloured, recompressed, turned, mirrored, shifted or slightly zoomed.
 
-Two steps. Perceptual hashes that differ in at most 80 of 256 bits, in any of eight orientations, make a pair
-of candidates; all pairs are compared, in blocks, at about 10^7 a second. Dermoscopic photographs look alike to
-such a hash (a dark spot in the middle), so each candidate is laid over the other, shifted and zoomed, and what
-decides is the correlation of their fine structure (hairs, ruler, pigment network), with brightness and contrast
-levelled everywhere. Among 12,358 images of HAM10000 and ISIC 2017 and 2018, copies reach 0.68 or more by this
-measure, different lesions 0.65 or less.
+Two steps. Perceptual hashes that differ in at most 80 of 256 bits, in any of eight orientations, make a
+pair of candidates; all pairs are compared, in blocks, at about 10^7 a second. Dermoscopic photographs look
+alike to such a hash (a dark spot in the middle), so each candidate is laid over the other, shifted and
+zoomed, and what decides is the correlation of their fine structure (hairs, ruler, pigment network), with
+brightness and contrast levelled everywhere. Among 12,358 images of HAM10000 and ISIC 2017 and 2018, copies
+reach 0.68 or more by this measure, different lesions 0.65 or less.
 """
 
 from __future__ import annotations

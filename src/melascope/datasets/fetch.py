@@ -2,8 +2,8 @@
 
 The API (https://api.isic-archive.com/api/v2/docs) lists images page by page: `images/search/` takes `query`,
 `collections` and `limit` and answers `results`, `next` (the address of the next page) and, on the first page,
-`count`. The address of an image's file is signed and soon expires, so each page is downloaded before the next is
-asked for.
+`count`. The address of an image's file is signed and soon expires, so each page is downloaded before the next
+is asked for.
 
 In the folder: the images; `SHA256SUMS`, one line a finished image, which `sha256sum --check` reads too;
 `metadata.csv` and `attributions.csv`. Running the command again verifies what is there against `SHA256SUMS`,
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -32,6 +33,7 @@ from melascope.errors import DatasetError
 
 ARCHIVE_URL = "https://api.isic-archive.com/api/v2/"
 SUMS = "SHA256SUMS"
+_T = TypeVar("_T")
 _PAGE = 100  #: the most that the API gives at once
 _ATTEMPTS = 6
 _LONGEST_WAIT_S = 60.0
@@ -113,8 +115,8 @@ def fetch_archive(
     Raises
     ------
     DatasetError
-        The archive refuses the search, cannot be reached, answers in another form, or some files failed in every
-        try; what is complete stays, and running again continues.
+        The archive refuses the search, cannot be reached, answers in another form, or some files failed in
+        every try; what is complete stays, and running again continues.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with httpx.Client(timeout=30, follow_redirects=True, headers={"User-Agent": "melascope"}) as client:
@@ -124,7 +126,8 @@ def fetch_archive(
         failed: list[tuple[str, str]] = []
         params = {"query": query, "collections": ",".join(map(str, collections)), "limit": str(_PAGE)}
         with ThreadPoolExecutor(threads) as pool:
-            for images, total in _pages(web, urljoin(base_url, "images/search/"), params, limit):
+            search = urljoin(base_url.rstrip("/") + "/", "images/search/")
+            for images, total in _pages(web, search, params, limit):
                 for image, fault in zip(images, pool.map(store.bring, images), strict=True):
                     listed.append(image)
                     if fault is not None:
@@ -158,7 +161,7 @@ def _pages(
         following = page.next
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """An answer that another try will not better, or the last of many tries."""
 
 
@@ -177,7 +180,7 @@ class _Web:
 
         try:
             return self.persist(get)
-        except _Refused as fault:
+        except _RefusedError as fault:
             raise DatasetError(
                 f"{url}: {fault}.", remedy="Check the search and the connection, or try later."
             ) from fault
@@ -189,20 +192,22 @@ class _Web:
                 remedy="Check the base address.",
             ) from fault
 
-    def persist[T](self, attempt: Callable[[], T]) -> T:
-        """The attempt's result; faults of the connection and `_Busy` are tried again."""
+    def persist(self, attempt: Callable[[], _T]) -> _T:
+        """The attempt's result; faults of the connection and `_BusyError` are tried again."""
         for tried in range(1, _ATTEMPTS + 1):
             try:
                 return attempt()
-            except (httpx.TransportError, _Busy) as fault:
+            except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as fault:
+                raise _RefusedError(str(fault)) from fault
+            except (httpx.TransportError, _BusyError) as fault:
                 if tried == _ATTEMPTS:
-                    raise _Refused(f"{fault or type(fault).__name__} ({_ATTEMPTS} tries)") from fault
-                asked = fault.wait_s if isinstance(fault, _Busy) else None
+                    raise _RefusedError(f"{fault or type(fault).__name__} ({_ATTEMPTS} tries)") from fault
+                asked = fault.wait_s if isinstance(fault, _BusyError) else None
                 self.sleep(min(_LONGEST_WAIT_S, asked if asked is not None else 2.0 ** (tried - 1)))
         raise AssertionError("the last try returns or raises")
 
 
-class _Busy(Exception):
+class _BusyError(Exception):
     """An answer after which another try may succeed."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
@@ -213,10 +218,12 @@ class _Busy(Exception):
 def _check(answer: httpx.Response) -> None:
     if answer.status_code in _TRANSIENT:
         wait = answer.headers.get("Retry-After", "")
-        raise _Busy(f"the server answers {answer.status_code}", float(wait) if wait.isdecimal() else None)
+        raise _BusyError(
+            f"the server answers {answer.status_code}", float(wait) if wait.isdecimal() else None
+        )
     if answer.is_error:
         answer.read()
-        raise _Refused(f"the server answers {answer.status_code}: {answer.text[:200].strip()}")
+        raise _RefusedError(f"the server answers {answer.status_code}: {answer.text[:200].strip()}")
 
 
 @dataclass(slots=True)
@@ -243,7 +250,7 @@ class _Store:
             return None
         try:
             self.web.persist(lambda: self._download(image, self.folder / (name + ".partial")))
-        except _Refused as fault:
+        except _RefusedError as fault:
             return str(fault)
         digest = _sha256(self.folder / (name + ".partial"))
         os.replace(self.folder / (name + ".partial"), file)
@@ -263,20 +270,16 @@ class _Store:
         if have > size:
             partial.unlink()
             have = 0
-        headers = (
-            {"Range": f"bytes={have}-", "Accept-Encoding": "identity"}
-            if have
-            else {"Accept-Encoding": "identity"}
-        )
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with self.web.client.stream("GET", image.files.full.url, headers=headers) as answer:
             if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 partial.unlink()
-                raise _Busy("the rest of the file is refused")
+                raise _BusyError("the rest of the file is refused")
             _check(answer)
             resumed = answer.status_code == httpx.codes.PARTIAL_CONTENT
             if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
                 partial.unlink()
-                raise _Busy("another part of the file came than was asked for")
+                raise _BusyError("another part of the file came than was asked for")
             with partial.open("ab" if resumed else "wb") as out:
                 for chunk in answer.iter_bytes():
                     out.write(chunk)
@@ -286,7 +289,7 @@ class _Store:
         if came != size:
             if came > size:
                 partial.unlink()
-            raise _Busy(f"{came} bytes came, {size} are announced")
+            raise _BusyError(f"{came} bytes came, {size} are announced")
 
     def write_sums(self) -> None:
         """One line a file, sorted, instead of the lines as they came."""
