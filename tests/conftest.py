@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from melascope.bundle.store import CAM_WEIGHT, Bundle, reference_bytes, write_bundle
+from melascope.bundle.store import CAM_WEIGHT, Bundle, read_bundle, reference_bytes, write_bundle
+from melascope.cli.main import run
 from melascope.domain.diagnosis import ISIC2018_CLASSES
 
 SIZE_PX, N_FEATURES, N_CLASSES = 32, 6, len(ISIC2018_CLASSES)
 
 
-def tiny_weights() -> dict[str, np.ndarray]:
+def _tiny_weights() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(7)
     return {
         "kernel": rng.normal(0, 0.3, (N_FEATURES, 3, 4, 4)).astype(np.float32),
@@ -32,7 +35,7 @@ def _tiny_network(
     *, size_px: int = SIZE_PX, rename: dict[str, str] | None = None, **weights: np.ndarray
 ) -> bytes:
     """conv -> relu (features) -> global average pool (embedding) -> gemm (logits)."""
-    arrays = {**tiny_weights(), **weights}
+    arrays = {**_tiny_weights(), **weights}
     n_classes, n_features = arrays["weight"].shape
     side = size_px // 4
     nodes = [
@@ -54,12 +57,12 @@ def _tiny_network(
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    for old, new in (rename or {}).items():
-        for node in model.graph.node:
-            node.input[:] = [new if name == old else name for name in node.input]
-            node.output[:] = [new if name == old else name for name in node.output]
-        for value in (*model.graph.input, *model.graph.output):
-            value.name = new if value.name == old else value.name
+    renamed = rename or {}
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = renamed.get(value.name, value.name)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
@@ -125,9 +128,15 @@ def tiny_network() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
+def tiny_weights() -> dict[str, np.ndarray]:
+    """The tiny network's weights: kernel, kernel_bias, weight, bias."""
+    return _tiny_weights()
+
+
+@pytest.fixture(scope="session")
 def tiny_files() -> dict[str, bytes]:
     """The files of the tiny bundle, short of its manifest."""
-    reference = reference_bytes({CAM_WEIGHT: tiny_weights()["weight"]})
+    reference = reference_bytes({CAM_WEIGHT: _tiny_weights()["weight"]})
     return {
         "model.onnx": _tiny_network(),
         "reference.npz": reference,
@@ -164,6 +173,34 @@ def tiny_bundle_path(tmp_path_factory: pytest.TempPathFactory, make_bundle: Call
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_bundle_path: Path) -> Bundle:
     """A bundle of seven classes whose network reads 32 x 32 pixels and has random weights."""
-    from melascope.bundle.store import read_bundle
-
     return read_bundle(tiny_bundle_path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandResult:
+    """What a command line left: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def melascope_cli(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tiny_bundle_path: Path,
+    tmp_path: Path,
+) -> Callable[..., CommandResult]:
+    """Runs a command line in this process, with the tiny bundle active and no other."""
+    monkeypatch.setenv("MELASCOPE_BUNDLES", str(tmp_path / "bundles"))
+    monkeypatch.setenv("MELASCOPE_BUNDLE", str(tiny_bundle_path))
+
+    def run_line(*arguments: object) -> CommandResult:
+        monkeypatch.setattr(sys, "argv", ["melascope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run()
+        captured = capsys.readouterr()
+        return CommandResult(status=int(ended.value.code or 0), out=captured.out, err=captured.err)
+
+    return run_line

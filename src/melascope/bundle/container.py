@@ -27,6 +27,9 @@ MAX_BYTES = {
 #: Weights hardly compress; what unpacks to so many times its size, and is large, is a zip bomb.
 _MAX_RATIO, _RATIO_FROM_BYTES = 100, 64 * _MIB
 
+#: What `zipfile` raises on damaged or unusual archives, by NotImplementedError and UnicodeDecodeError too.
+ZIP_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+
 _REMEDY = f"A bundle holds exactly {', '.join(MAX_BYTES)}; get it again from where it came from."
 
 
@@ -47,7 +50,7 @@ def read_container(path: Path, *, wanted: Iterable[str]) -> dict[str, bytes]:
         raise BundleError(
             f"{path}: there is no such bundle.", remedy="`melascope bundle list` shows those there are."
         ) from None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as fault:
+    except ZIP_FAULTS as fault:
         raise BundleError(f"{path}: not a zip file, or a damaged one ({fault}).", remedy=_REMEDY) from fault
     except OSError as fault:
         raise BundleError(

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from melascope.bundle.container import MAX_BYTES, read_container
+from melascope.bundle.container import MAX_BYTES, ZIP_FAULTS, read_container
 from melascope.bundle.manifest import SCHEMA_VERSION, FileEntry, Manifest
 from melascope.errors import BundleError, UsageError
 
@@ -261,7 +261,7 @@ def _parse_reference(data: bytes, path: Path, *, n_classes: int) -> Mapping[str,
             )
         with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
             arrays = {name: np.asarray(loaded[name]) for name in loaded.files}
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, NotImplementedError) as fault:
+    except (*ZIP_FAULTS, OSError, MemoryError) as fault:
         raise BundleError(
             f"{path}: {REFERENCE} cannot be read ({fault}).",
             remedy="It must be a NumPy archive of plain arrays; pickled objects are never loaded.",

@@ -49,9 +49,12 @@ def from_json(data: bytes | str) -> Assessment:
 
 
 def json_schema() -> dict[str, Any]:
-    """The published JSON Schema (draft 2020-12)."""
+    """The published JSON Schema (draft 2020-12) of what `to_json` writes."""
+    schema = _ADAPTER.json_schema(mode="serialization")
+    schema["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "melascope assessment, version 1",
-        **_ADAPTER.json_schema(mode="serialization"),
+        **schema,
+        "title": f"melascope assessment, version {SCHEMA_VERSION}",
+        "required": list(schema["properties"]),
     }

@@ -12,7 +12,7 @@ from melascope.errors import UsageError
 from melascope.imaging.preprocess import PreprocessSpec, frame
 
 # Inferno, perceptually uniform, by Nathaniel J. Smith and Stefan van der Walt, CC0 (https://bids.github.io/colormap/):
-# every fifteenth of its 256 colours; linear between them, that is within 5 levels of the original.
+# every fifteenth of its 256 colours; linear between them, within 6 levels of the original.
 _INFERNO = (
     "000004 0a0722 1e0c45 380962 510e6c 69166e 801f6c 982766 b0315b "
     "c63d4d d94d3d e9612b f47918 fa9407 fcb014 f8cd37 f2ea69 fcffa4"
