@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melascope.errors import MelascopeError
+from melascope.evaluation import metrics
 from melascope.evaluation.intervals import Estimate, Named, Statistic, estimate
-from melascope.evaluation.measure import Judged, class_statistic, figures_to_dict, melanoma_statistic
+from melascope.evaluation.measure import Judged, figures_to_dict
+from melascope.evaluation.metrics import Roc
 
 #: What is compared.
 COMPARED = ("melanoma_auroc", "balanced_accuracy", "macro_auroc")
@@ -43,10 +46,10 @@ def compare(first: Judged, second: Judged, *, n_bootstrap: int = 1000, seed: int
         The two are not of the same images with the same truth.
     """
     second = _aligned(first, second)
-    statistics = [melanoma_statistic(judged) | class_statistic(judged) for judged in (first, second)]
+    of_first, of_second = _compared(first), _compared(second)
 
     def both(weight_BN: NDArray[np.float64]) -> Named:
-        one, other = (statistic.of_weights(weight_BN) for statistic in statistics)
+        one, other = of_first(weight_BN), of_second(weight_BN)
         return (
             {f"first {name}": one[name] for name in COMPARED}
             | {f"second {name}": other[name] for name in COMPARED}
@@ -59,6 +62,28 @@ def compare(first: Judged, second: Judged, *, n_bootstrap: int = 1000, seed: int
         for which in ("first", "second", "difference")
     )
     return Comparison(first=first_figures, second=second_figures, difference=difference)
+
+
+def _compared(judged: Judged) -> Callable[[NDArray[np.float64]], Named]:
+    """`COMPARED` as a function of case weights."""
+    melanoma_N, class_index_N = judged.predictions.melanoma_N, judged.predictions.class_index_N
+    outcome_N, diagnosed_N = ~np.isnan(melanoma_N), class_index_N >= 0
+    true_N, probability_NC = class_index_N[diagnosed_N], judged.probability_NC[diagnosed_N]
+    n_classes = probability_NC.shape[1]
+
+    def of_weights(weight_BN: NDArray[np.float64]) -> Named:
+        roc = Roc.of(judged.score_N[outcome_N], melanoma_N[outcome_N] == 1, weight_BN[:, outcome_N])
+        weight_BN = weight_BN[:, diagnosed_N]
+        confusion_BCC = metrics.confusion(true_N, probability_NC.argmax(axis=1), n_classes, weight_BN)
+        rocs = [Roc.of(probability_NC[:, c], true_N == c, weight_BN) for c in range(n_classes)]
+        auroc_BC = np.stack([metrics.auroc(roc) for roc in rocs], axis=1)
+        return {
+            "melanoma_auroc": metrics.auroc(roc),
+            "balanced_accuracy": metrics.balanced_accuracy(confusion_BCC),
+            "macro_auroc": metrics.macro(auroc_BC, confusion_BCC.sum(axis=2) > 0),
+        }
+
+    return of_weights
 
 
 def _aligned(first: Judged, second: Judged) -> Judged:

@@ -120,8 +120,9 @@ def read_predictions(table_path: Path) -> Predictions:
     Raises
     ------
     TableError
-        Absent or empty file, a missing column, a class that the taxonomy lacks, a logit that is no finite
-        number, an image listed twice.
+        Absent or empty file, a missing or repeated column, a class that the taxonomy lacks, no class MEL, a
+        torn row, a logit that is no finite number, a value outside the case table's domain, an image without
+        name or listed twice.
     """
     try:
         with table_path.open(newline="", encoding="utf-8-sig") as file:
@@ -133,28 +134,22 @@ def read_predictions(table_path: Path) -> Predictions:
             f"{table_path}: the predictions cannot be read ({fault}).",
             remedy="Name the predictions.csv of a run or of `melascope predict --format predictions`.",
         ) from fault
-    logit_columns = [column for column in columns if column.startswith(LOGIT_PREFIX)]
-    if "image_id" not in columns or len(logit_columns) < 2:
-        raise TableError(
-            f"{table_path}: found the columns {', '.join(columns) or 'none'}.",
-            remedy=f"Predictions need image_id and at least two {LOGIT_PREFIX}CLASS columns.",
-        )
+    classes = _classes(table_path, columns)
     if not rows:
         raise TableError(f"{table_path}: the predictions have no rows.", remedy="Predict at least one image.")
-    try:
-        classes = tuple(Diagnosis(column.removeprefix(LOGIT_PREFIX)) for column in logit_columns)
-    except ValueError as fault:
-        raise TableError(
-            f"{table_path}: {fault}.", remedy=f"The classes are {', '.join(Diagnosis)}."
-        ) from None
     logits_NC = np.empty((len(rows), len(classes)))
     cases: list[Case] = []
     seen: set[str] = set()
     for n, (line, row) in enumerate(rows):
-        for c, column in enumerate(logit_columns):
+        if None in row or None in row.values():
+            raise TableError(
+                f"{table_path}, line {line}: the row has more or fewer cells than the header.",
+                remedy="Write the table anew; an interrupted copy ends like this.",
+            )
+        for c, column in enumerate(LOGIT_PREFIX + diagnosis for diagnosis in classes):
             try:
                 logits_NC[n, c] = float(row[column])
-            except (TypeError, ValueError):
+            except ValueError:
                 logits_NC[n, c] = np.nan
             if not np.isfinite(logits_NC[n, c]):
                 raise TableError(
@@ -171,6 +166,29 @@ def read_predictions(table_path: Path) -> Predictions:
     return Predictions(classes=classes, logits_NC=logits_NC, cases=tuple(cases))
 
 
+def _classes(table_path: Path, columns: Sequence[str]) -> tuple[Diagnosis, ...]:
+    """The model's classes, from the names of the logit columns."""
+    names = [column.removeprefix(LOGIT_PREFIX) for column in columns if column.startswith(LOGIT_PREFIX)]
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if "image_id" not in columns or len(names) < 2 or Diagnosis.MEL not in names or repeated:
+        found = (
+            f"the column {repeated[0]} more than once"
+            if repeated
+            else f"the columns {', '.join(columns) or 'none'}"
+        )
+        raise TableError(
+            f"{table_path}: found {found}.",
+            remedy=f"Predictions have image_id, {LOGIT_PREFIX}MEL and one such column for each other class.",
+        )
+    unknown = [name for name in names if name not in set(Diagnosis)]
+    if unknown:
+        raise TableError(
+            f"{table_path}: {LOGIT_PREFIX}{unknown[0]} is of no known class.",
+            remedy=f"The classes are {', '.join(Diagnosis)}.",
+        )
+    return tuple(Diagnosis(name) for name in names)
+
+
 def _case_of_row(row: dict[str, str], *, table_path: Path, line: int) -> Case:
     text = {column: (row.get(column) or "").strip() for column in ("image_id", *CARRIED_COLUMNS)}
     try:
@@ -182,7 +200,17 @@ def _case_of_row(row: dict[str, str], *, table_path: Path, line: int) -> Case:
             f"{table_path}, line {line}: {fault} is not a value of the case table.",
             remedy="diagnosis is a class or empty, melanoma 1, 0 or empty, age a number or empty.",
         ) from None
+    if not text["image_id"] or (age is not None and not 0 <= age < np.inf):
+        raise TableError(
+            f"{table_path}, line {line}: image_id is {text['image_id']!r}, age {text['age']!r}.",
+            remedy="image_id must be given; age is in years, or empty.",
+        )
     if diagnosis is not Diagnosis.UNK:
+        if melanoma is (diagnosis is not Diagnosis.MEL):
+            raise TableError(
+                f"{table_path}, line {line}: melanoma is {text['melanoma']}, the diagnosis {diagnosis}.",
+                remedy="Mend the label that is wrong.",
+            )
         melanoma = diagnosis is Diagnosis.MEL
     return Case(
         image_id=text["image_id"],

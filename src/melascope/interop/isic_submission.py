@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from melascope.domain.diagnosis import Diagnosis
-from melascope.errors import TableError
 
 _D = Diagnosis
 
@@ -83,67 +79,6 @@ FORMATS: Mapping[str, SubmissionFormat] = {
 }
 
 
-class SubmissionWriter:
-    """Appends rows to a submission file; a file that an interrupted run left is continued.
-
-    A context manager. Each row is in the file once `append` has returned and `flush` was called, or at the
-    end of the block; a row that an interruption cut off is dropped at the next opening and written anew.
-
-    Parameters
-    ----------
-    submission
-        One of `FORMATS`.
-    path
-        Of the file; begun with its header if absent or empty.
-
-    Raises
-    ------
-    TableError
-        The file exists with other columns than the format's.
-    """
-
-    def __init__(self, submission: SubmissionFormat, path: Path) -> None:
-        self._format = submission
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = path.read_bytes() if path.exists() else b""
-        kept = kept[: kept.rfind(b"\n") + 1]  # a torn last line goes
-        self.done: set[str] = set()  #: images whose rows the file has
-        if kept:
-            rows = list(csv.reader(io.StringIO(kept.decode("utf-8", errors="replace"))))
-            if rows[0] != submission.header:
-                raise TableError(
-                    f"{path} has the columns {', '.join(rows[0])}; {submission.name} has "
-                    f"{', '.join(submission.header)}.",
-                    remedy="Name another file, or remove this one.",
-                )
-            self.done = {row[0] for row in rows[1:] if row}
-            os.truncate(path, len(kept))
-        self._file = path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        if not kept:
-            os.truncate(path, 0)
-            self._writer.writerow(submission.header)
-
-    def append(self, image_id: str, probabilities: Mapping[Diagnosis, float]) -> None:
-        """Write the row of an image that is not among `done`."""
-        if image_id in self.done:
-            raise ValueError(f"{image_id!r} has its row already")
-        self._writer.writerow(self._format.row(image_id, probabilities))
-        self.done.add(image_id)
-
-    def flush(self) -> None:
-        """Hand the rows so far to the operating system, so that they outlive this process."""
-        self._file.flush()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
 def write_submission(
     submission: SubmissionFormat,
     image_ids: Sequence[str],
@@ -162,9 +97,12 @@ def write_submission(
     classes
         Of the columns.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    with SubmissionWriter(submission, partial) as writer:
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(submission.header)
         for image_id, probability_C in zip(image_ids, probabilities_NC, strict=True):
-            writer.append(image_id, dict(zip(classes, probability_C.tolist(), strict=True)))
+            of_class = dict(zip(classes, probability_C.tolist(), strict=True))
+            writer.writerow(submission.row(image_id, of_class))
     os.replace(partial, path)

@@ -1,5 +1,6 @@
 """Our official scores against the challenge's own scorer on the same files."""
 
+import io
 import math
 import warnings
 from pathlib import Path
@@ -123,10 +124,10 @@ def test_absent_class(tmp_path, labels, seed):
         f"AUC of {category} is undefined" for k, category in enumerate(categories) if k not in labels
     }
     assert all(warning.category is UndefinedMetricWarning for warning in raised)
-    truth, weights = parse_truth_csv(truth_path.open())
+    truth, weights = parse_truth_csv(io.StringIO(truth_path.read_text()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        prediction = parse_csv(submission_path.open(), truth.columns)
+        prediction = parse_csv(io.StringIO(submission_path.read_text()), truth.columns)
         sort_rows(truth), sort_rows(prediction)
         weight = weights.score_weight
         assert ours.balanced_accuracy == theirs.balanced_multiclass_accuracy(truth, prediction, weight)

@@ -1,0 +1,50 @@
+from dataclasses import replace
+
+import pytest
+
+from melascope.errors import LeakError, MelascopeError
+from melascope.evaluation.holdout import check_no_leak, fit_decision, rows_of_split
+from melascope.evaluation.predictions import Predictions
+
+
+def moved(predictions, row, **changes):
+    cases = list(predictions.cases)
+    cases[row] = replace(cases[row], **changes)
+    return Predictions(classes=predictions.classes, logits_NC=predictions.logits_NC, cases=tuple(cases))
+
+
+def test_a_lesion_or_patient_in_two_splits_is_named(simulated):
+    predictions = simulated(60)
+    check_no_leak(predictions)
+    of_l1 = next(n for n, case in enumerate(predictions.cases) if case.lesion_id == "L1")
+    same = next(n for n, c in enumerate(predictions.cases) if c.lesion_id == "L2")
+    with pytest.raises(LeakError, match=r"1 lesions or patients .*'ham10000/lesion/L1' in test and val"):
+        check_no_leak(moved(predictions, same, lesion_id="L1"))
+    patients = moved(moved(predictions, of_l1, patient_id="P"), same, patient_id="P")
+    with pytest.raises(LeakError, match="ham10000/patient/P"):
+        check_no_leak(patients)
+
+
+def test_a_lesion_leaks_even_where_its_images_name_different_patients(simulated):
+    predictions = simulated(60)
+    first, second = (
+        next(n for n, case in enumerate(predictions.cases) if case.lesion_id == lesion)
+        for lesion in ("L1", "L2")
+    )
+    odd = moved(predictions, second, lesion_id="L1", patient_id="Q")
+    with pytest.raises(LeakError, match="lesion/L1"):
+        check_no_leak(moved(odd, first, patient_id="P"))
+
+
+def test_splits_are_told_by_name(simulated):
+    predictions = simulated(60)
+    test, val = rows_of_split(predictions, "test"), rows_of_split(predictions, "val")
+    assert {case.split for case in test.cases} == {"test"}
+    assert len(test.cases) + len(val.cases) == len(rows_of_split(predictions, "all").cases)
+    with pytest.raises(MelascopeError, match=r"'holdout'; found .*val \("):
+        rows_of_split(predictions, "holdout")
+
+
+def test_too_few_melanomas_to_choose_a_threshold_is_said(simulated):
+    with pytest.raises(MelascopeError, match="lesions with melanoma"):
+        fit_decision(simulated(25, split="val"))

@@ -1,0 +1,100 @@
+import json
+import time
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from melascope.domain.case import Case
+from melascope.domain.diagnosis import ISIC2018_CLASSES, Diagnosis
+from melascope.evaluation.holdout import fit_decision, rows_of_split
+from melascope.evaluation.measure import figures_to_dict, headline, judge, measure
+from melascope.evaluation.metrics import UndefinedMetricWarning
+from melascope.evaluation.predictions import Predictions
+
+
+@pytest.fixture(scope="module")
+def judged_set(simulated):
+    predictions = simulated(500)
+    return rows_of_split(predictions, "test"), *fit_decision(rows_of_split(predictions, "val"))
+
+
+def test_melanoma_figures_use_every_case_known_to_be_melanoma_or_not(judged_set):
+    rows, calibration, points = judged_set
+    measured = measure(rows, calibration, points, n_bootstrap=200)
+    score_N = calibration.probabilities(rows.logits_NC)[:, 0]
+    assert measured.figures["melanoma_auroc"].value == pytest.approx(roc_auc_score(rows.melanoma_N, score_N))
+    known_N = rows.class_index_N >= 0
+    assert measured.n_diagnosed == known_N.sum() < measured.n_images
+    assert np.sum(measured.confusion_CC) == measured.n_diagnosed
+    assert measured.n_images == sum(measured.sources.values()) == len(rows.cases)
+    for name, figure in headline(measured).items():
+        assert figure.low <= figure.value <= figure.high, name
+
+
+def test_lesion_figures_count_each_lesion_once_by_its_highest_score(judged_set):
+    rows, calibration, points = judged_set
+    measured = measure(rows, calibration, points, n_bootstrap=0)
+    highest: dict[str, float] = {}
+    score_N = calibration.probabilities(rows.logits_NC)[:, 0]
+    for case, score in zip(rows.cases, score_N, strict=True):
+        if case.melanoma:
+            lesion = case.lesion_id or case.image_id
+            highest[lesion] = max(score, highest.get(lesion, 0.0))
+    for point in points:
+        found = measured.operating_points[point.name]["lesion_sensitivity"].value
+        assert found == pytest.approx(np.mean(np.array(list(highest.values())) >= point.threshold))
+    assert measured.n_melanoma_lesions == len(highest)
+
+
+def test_the_uniform_prior_moves_classes_and_never_the_melanoma_decision(judged_set):
+    rows, calibration, points = judged_set
+    training = measure(rows, calibration, points, n_bootstrap=0)
+    uniform = measure(rows, calibration, points, prior="uniform", n_bootstrap=0)
+    assert uniform.figures["balanced_accuracy"].value > training.figures["balanced_accuracy"].value
+    assert uniform.figures["accuracy"].value < training.figures["accuracy"].value
+    assert json.dumps(uniform.to_dict()["operating_points"]) == json.dumps(
+        training.to_dict()["operating_points"]
+    )
+    known_N = rows.class_index_N >= 0
+    odds_NC = calibration.probabilities(rows.logits_NC) / np.array(calibration.prevalence_C)
+    assert uniform.figures["balanced_accuracy"].value == pytest.approx(
+        balanced_accuracy_score(rows.class_index_N[known_N], odds_NC[known_N].argmax(axis=1))
+    )
+
+
+def test_what_a_set_cannot_tell_is_null_in_json_and_warned_of(judged_set):
+    _, calibration, points = judged_set
+    only_nevi = Predictions(
+        classes=ISIC2018_CLASSES,
+        logits_NC=np.random.default_rng(0).normal(size=(30, 7)),
+        cases=tuple(
+            Case(image_id=str(n), path="", diagnosis=Diagnosis.NV, melanoma=False) for n in range(30)
+        ),
+    )
+    with pytest.warns(UndefinedMetricWarning):
+        measured = measure(only_nevi, calibration, points, n_bootstrap=50)
+    told = json.loads(json.dumps(measured.to_dict(), allow_nan=False))
+    assert told["figures"]["melanoma_auroc"] == {"value": None, "low": None, "high": None}
+    assert told["operating_points"]["sensitivity-95"]["sensitivity"]["value"] is None
+    assert told["operating_points"]["sensitivity-95"]["specificity"]["value"] is not None
+    assert figures_to_dict(headline(measured))["melanoma_auroc"]["value"] is None
+
+
+def test_calibration_figures_give_each_lesion_one_vote(judged_set):
+    rows, calibration, points = judged_set
+    judged = judge(rows, calibration)
+    votes = judged.vote_N.sum()
+    assert votes == pytest.approx(len(set(rows.lesions_N)))
+    expected = judged.vote_N @ (judged.score_N - rows.melanoma_N) ** 2 / votes
+    measured = measure(rows, calibration, points, n_bootstrap=0)
+    assert measured.figures["melanoma_brier"].value == pytest.approx(expected)
+
+
+def test_a_thousand_draws_of_every_figure_take_seconds(simulated, judged_set):
+    _, calibration, points = judged_set
+    rows = simulated(700, split="test")
+    start_s = time.process_time()
+    measure(rows, calibration, points)
+    assert len(rows.cases) > 1000
+    assert time.process_time() - start_s < 8  # about 1 s where nothing else runs
