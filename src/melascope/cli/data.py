@@ -211,7 +211,13 @@ def split(
 
 
 def _bars(bars: ExitStack) -> Callable[[str], Callable[[int, int], None]]:
-    return lambda title: bars.enter_context(counter(title))
+    """Bars that follow one another: each new title ends the bar before it."""
+
+    def bar(title: str) -> Callable[[int, int], None]:
+        bars.close()
+        return bars.enter_context(counter(title))
+
+    return bar
 
 
 def _shares(text: str) -> dict[str, float]:

@@ -102,7 +102,7 @@ def fetch_archive(
     Parameters
     ----------
     query
-        In the archive's language, e.g. `image_type:dermoscopic AND diagnosis_3:"Melanoma Invasive"`; empty for all.
+        In the archive's language, e.g. `image_type:dermoscopic AND diagnosis_3:"Nevus"`; empty for all.
     collections
         Numbers of the archive's collections; none for all.
     limit
