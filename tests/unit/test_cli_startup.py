@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 HEAVY = ("numpy", "scipy", "PIL", "onnxruntime", "torch", "pydantic", "rich", "sklearn", "matplotlib")
 
@@ -49,3 +52,29 @@ def test_assessing_imports_neither_training_nor_fitting() -> None:
     assert modules_after(ASSESS).isdisjoint(
         {"torch", "sklearn", "scipy.stats", "scipy.optimize", "rich", "matplotlib"}
     )
+
+
+def test_a_name_that_the_terminal_cannot_show_does_not_stop_a_command(
+    tiny_bundle_path: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "nävus-日.png"
+    Image.new("RGB", (40, 40), "tan").save(path)
+    for output in ("table", "csv", "json"):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "melascope",
+                "assess",
+                path,
+                "--bundle",
+                tiny_bundle_path,
+                "--format",
+                output,
+            ],
+            capture_output=True,
+            check=False,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"vus-" in done.stdout

@@ -289,6 +289,7 @@ def _write_zip(destination: Path, contents: Mapping[str, bytes]) -> None:
         with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, data in contents.items():
                 info = zipfile.ZipInfo(name, _ZIP_TIME)
+                info.create_system = 3  # Unix, wherever it is written
                 info.external_attr = 0o644 << 16
                 archive.writestr(info, data, zipfile.ZIP_DEFLATED)
         os.chmod(partial, 0o644)

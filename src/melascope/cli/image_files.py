@@ -84,7 +84,7 @@ def tell_left_out(found: FoundImages) -> None:
         shown = ", ".join(printable(path) for path in found.left_out[:_SHOWN])
         more = ", ..." if len(found.left_out) > _SHOWN else ""
         click.echo(
-            f"melascope: left out {len(found.left_out)} not named as an image, or hidden: {shown}{more}",
+            f"melascope: left out {len(found.left_out)} hidden or not named as images: {shown}{more}",
             err=True,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -53,6 +54,8 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line; a MelascopeError becomes its message and its exit status, never a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main.main(standalone_mode=False)
     except MelascopeError as error:

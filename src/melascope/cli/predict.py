@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from melascope import __version__
 from melascope.cli.image_files import find_images, printable, tell_left_out
 from melascope.cli.resumable_table import ResumableTable
 from melascope.domain.case import Case
@@ -80,6 +81,7 @@ def command(
     assessor = Assessor(load_bundle(bundle_name), threads=threads, batch_size=batch_size)
     table_format = row_format(format_name, assessor.manifest, prior=prior)
     identity = {
+        "version of melascope": __version__,
         "bundle": assessor.bundle.id,
         "format": format_name,
         "prior": prior,
