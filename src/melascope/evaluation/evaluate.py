@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from melascope import __version__
 from melascope.decision.calibration import Calibration
 from melascope.decision.operating_point import OperatingPoint
+from melascope.errors import MelascopeError
 from melascope.evaluation.compare import Comparison, compare
 from melascope.evaluation.measure import Judged, Metrics, Prior, judge, measure
 from melascope.evaluation.predictions import Predictions
@@ -86,13 +89,18 @@ def evaluate(
     Raises
     ------
     MelascopeError
-        `other` is not of the same images with the same truth.
+        No row has a truth to judge by, or `other` is not of the same images with the same truth.
 
     Warns
     -----
     UndefinedMetricWarning
         A figure has no value on these rows; it is NaN.
     """
+    if np.isnan(rows.melanoma_N).all():
+        raise MelascopeError(
+            f"Of none of the {len(rows.cases)} rows to judge is it known whether it is a melanoma.",
+            remedy="Predict from a case table with diagnoses: melascope predict CASES.csv.",
+        )
     judged = judge(rows, fitted.calibration, prior=prior)
     main_point = next(point for point in fitted.operating_points if point.name == fitted.main_point)
     return Evaluation(

@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from melascope.domain.diagnosis import Diagnosis
+from melascope.errors import MelascopeError
 from melascope.evaluation.evaluate import Fitted, Subject, evaluate
 from melascope.evaluation.holdout import fit_decision, rows_of_split
 from melascope.evaluation.measure import judge, measure
@@ -134,3 +136,10 @@ def test_subgroups_part_the_cases_and_small_ones_have_no_figures(rows_and_fitted
     )
     few = by_subgroup(judged.take(np.arange(20)), point, n_bootstrap=50)
     assert all(part.figures is None and part.to_dict()["figures"] is None for part in few)
+
+
+def test_rows_without_any_truth_are_refused(rows_and_fitted):
+    rows, fitted = rows_and_fitted
+    cases = tuple(replace(case, diagnosis=Diagnosis.UNK, melanoma=None) for case in rows.cases)
+    with pytest.raises(MelascopeError, match="known whether it is a melanoma"):
+        evaluate(replace(rows, cases=cases), fitted, SUBJECT)
