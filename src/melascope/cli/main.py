@@ -1,4 +1,4 @@
-"""`melascope`: the commands, loaded when they are called, and the one place where errors become exit codes."""
+"""`melascope`: the commands, loaded when they are called; the one place where errors become exit codes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="melascope")
 def main() -> None:
-    """Find melanoma in dermoscopic photographs. Decision support for trained readers; not a medical device."""
+    """Find melanoma in dermoscopic photographs.
+
+    Decision support for trained readers; not a medical device.
+    """
 
 
 def run() -> None:
@@ -85,7 +88,8 @@ def _missing_extra(command: str, fault: ModuleNotFoundError) -> MelascopeError:
     package = (fault.name or "").split(".")[0]
     if package == "melascope":
         raise fault
-    extra = "evaluate" if package in {"sklearn", "matplotlib", "jinja2", "imagehash", "h5py", "httpx"} else "train"
+    judging = {"sklearn", "matplotlib", "jinja2", "imagehash", "h5py", "httpx"}
+    extra = "evaluate" if package in judging else "train"
     return MissingExtraError(
         f"`melascope {command}` needs the package {package!r}, which is not installed.",
         remedy=f"Install it with: pip install 'melascope[{extra}]'",

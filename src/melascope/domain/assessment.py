@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from melascope.domain.diagnosis import Diagnosis
 
@@ -26,6 +27,8 @@ class Decision(StrEnum):
 class ImageFacts:
     """What is kept of the image itself."""
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     name: str  #: as the user called it
     format: str
     width_px: int
@@ -37,6 +40,8 @@ class ImageFacts:
 class Heatmap:
     """Where the network saw evidence for melanoma: class activation, scaled to [0, 1], on a coarse grid."""
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     values_HW: tuple[tuple[float, ...], ...]  #: rows from the top
     frame_px: tuple[float, float, float, float]  #: left, top, right, bottom in the image that the grid covers
 
@@ -44,6 +49,8 @@ class Heatmap:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assessment:
     """The answer for one image by one bundle; immutable."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     schema_version: int = SCHEMA_VERSION
     image: ImageFacts
