@@ -6,6 +6,9 @@ alike to such a hash (a dark spot in the middle), so each candidate is laid over
 zoomed, and what decides is the correlation of their fine structure (hairs, ruler, pigment network), with
 brightness and contrast levelled everywhere. Among 12,358 images of HAM10000 and ISIC 2017 and 2018, copies
 reach 0.68 or more by this measure, different lesions 0.65 or less.
+
+The cost grows with the square of the number of images: half a minute for ten thousand, minutes for thirty
+thousand, hours for hundreds of thousands.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ _ZOOMS = (0.88, 0.92, 0.96, 1.04, 1.08, 1.13)
 _MAX_SHIFT = 5  #: of 64 pixels
 _FINE = 2.0  #: structure coarser than this (sigma in pixels) is levelled out
 _NOISE_FLOOR = 3.0  #: grey levels; fainter structure counts less
-_BLOCK = 512
+_PAIRS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,15 +77,16 @@ def _candidates(
 ) -> Iterator[tuple[int, int, int, int]]:
     """Pairs of rows whose hashes are close: (first, second, orientation of the second, distance)."""
     n = len(hashes_NOW)
-    for start in range(0, n, _BLOCK):
-        block_BW = hashes_NOW[start : start + _BLOCK, 0]
+    step = max(1, _PAIRS_AT_ONCE // max(n, 1))
+    for start in range(0, n, step):
+        block_BW = hashes_NOW[start : start + step, 0]
         distance_OBM = np.stack([_distances(block_BW, hashes_NOW[start:, k]) for k in ORIENTATIONS])
         nearest_BM = distance_OBM.min(axis=0)
         rows, columns = np.nonzero(np.triu(nearest_BM <= MAX_HASH_DISTANCE, k=1))
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             orientation = int(distance_OBM[:, row, column].argmin())
             yield start + row, start + column, orientation, int(nearest_BM[row, column])
-        progress(min(start + _BLOCK, n), n)
+        progress(min(start + step, n), n)
 
 
 def _distances(hashes_BW: NDArray[np.uint64], others_MW: NDArray[np.uint64]) -> NDArray[np.uint16]:

@@ -248,17 +248,18 @@ class _Store:
             with self._lock:
                 self.verified += 1
             return None
+        partial = self.folder / (name + ".partial")
         try:
-            self.web.persist(lambda: self._download(image, self.folder / (name + ".partial")))
-        except _RefusedError as fault:
+            self.web.persist(lambda: self._download(image, partial))
+            digest = _sha256(partial)
+            os.replace(partial, file)
+            with self._lock:
+                self._sums[name] = digest
+                self.downloaded += 1
+                with (self.folder / SUMS).open("a", encoding="ascii") as sums:
+                    sums.write(f"{digest}  {name}\n")
+        except (_RefusedError, OSError) as fault:
             return str(fault)
-        digest = _sha256(self.folder / (name + ".partial"))
-        os.replace(self.folder / (name + ".partial"), file)
-        with self._lock:
-            self._sums[name] = digest
-            self.downloaded += 1
-            with (self.folder / SUMS).open("a", encoding="ascii") as sums:
-                sums.write(f"{digest}  {name}\n")
         return None
 
     def _download(self, image: RemoteImage, partial: Path) -> None:

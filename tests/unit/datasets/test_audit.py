@@ -25,7 +25,7 @@ def photograph(seed: int) -> Image.Image:
     """A dark blot in the middle of skin, as all of them are, with structure of its own."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:150, :200]
-    blot = np.exp(-(((x - 100) / 45) ** 2 + ((y - 75) / 35) ** 2) ** 2)
+    blot = np.exp(-((((x - 100) / 45) ** 2 + ((y - 75) / 35) ** 2) ** 2))
     grain = gaussian_filter(rng.normal(0, 60, (150, 200)), 2.5)
     grey: NDArray[np.float64] = 190 - 110 * blot + grain * (0.6 + blot) * 3
     rgb = np.stack([grey, grey * 0.8, grey * 0.75], axis=-1)
@@ -67,11 +67,18 @@ def save(tmp_path: Path) -> Callable[..., Case]:
 
 def test_every_kind_of_copy_is_found_and_no_look_alike(save: Callable[..., Case]) -> None:
     cases = [save(f"other{seed}", photograph(seed)) for seed in range(1, 30)]
-    cases += [save("original", photograph(0)), *(save(name, copy(photograph(0))) for name, copy in COPIES.items())]
+    cases += [
+        save("original", photograph(0)),
+        *(save(name, copy(photograph(0))) for name, copy in COPIES.items()),
+    ]
     found = audit(cases)
-    partners = {pair.first if pair.second == "original" else pair.second for pair in found.near if "original" in
-                (pair.first, pair.second)}  # fmt: skip
-    assert partners == set(COPIES)
+    partners = {
+        image_id
+        for pair in found.near
+        if "original" in (pair.first, pair.second)
+        for image_id in (pair.first, pair.second)
+    }
+    assert partners == {"original", *COPIES}
     assert set(found.clusters) == {"original", *COPIES}
     assert set(found.clusters.values()) == {"cropped"}, "named by the smallest id"
     assert find_clusters(cases, progress=quiet) == found.clusters
@@ -109,7 +116,10 @@ def test_conflicts_need_two_known_labels(save: Callable[..., Case]) -> None:
             lesion("d2", 8, diagnosis=Diagnosis.MEL, melanoma=True),
         ]
     )
-    assert [(conflict.kind, conflict.key) for conflict in found.conflicts] == [("lesion", "a"), ("lesion", "d")]
+    assert [(conflict.kind, conflict.key) for conflict in found.conflicts] == [
+        ("lesion", "a"),
+        ("lesion", "d"),
+    ]
     assert found.conflicts[0].labels == {"a1": "NV", "a2": "MEL"}
 
 
@@ -138,7 +148,9 @@ def test_report_round_trip_and_escaping(save: Callable[..., Case], tmp_path: Pat
     write_report(found, tmp_path / "report")
     page = (tmp_path / "report/audit.html").read_text()
     assert script not in page
-    assert page.count("data:image/jpeg;base64,") == 2, "only the pair that the table does not know as one lesion"
+    assert page.count("data:image/jpeg;base64,") == 2, (
+        "only the pair that the table does not know as one lesion"
+    )
     assert "http" not in page.replace("http-equiv", ""), "self-contained"
     report = json.loads((tmp_path / "report/audit.json").read_text())
     assert [pair["known_as_one"] for pair in report["near_duplicates"]].count(True) == 1

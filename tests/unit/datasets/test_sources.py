@@ -82,6 +82,7 @@ def test_isic2016_has_no_header_and_two_spellings(put: Put) -> None:
     assert (cases["ISIC_3"].diagnosis, cases["ISIC_3"].split) == (Diagnosis.MEL, "test")
 
 
+HEADER_2017 = "image_id,melanoma,seborrheic_keratosis"
 ISIC_2017 = "ISIC0x2d2017_Validation_Part3_GroundTruth__csv"
 
 
@@ -90,8 +91,9 @@ def test_isic2017_never_guesses_a_nevus(put: Put) -> None:
         *(f"images/ISIC_{n}.jpg" for n in range(3)),
         "images/ISIC_0_superpixels.png",
         **{
-            ISIC_2017: "image_id,melanoma,seborrheic_keratosis\nISIC_0,1.0,0.0\nISIC_1,0.0,1.0\nISIC_2,0.0,0.0\n",
-            "ISIC0x2d2017_Validation_Data_metadata__csv": "image_id,age_approximate,sex\nISIC_2,unknown,female\n",
+            ISIC_2017: f"{HEADER_2017}\nISIC_0,1.0,0.0\nISIC_1,0.0,1.0\nISIC_2,0.0,0.0\n",
+            "ISIC0x2d2017_Validation_Data_metadata__csv": "image_id,age_approximate,sex\n"
+            "ISIC_2,unknown,female\n",
         },
     )
     mel, bkl, neither = read_source("isic2017", root)
@@ -100,12 +102,15 @@ def test_isic2017_never_guesses_a_nevus(put: Put) -> None:
     assert (neither.age, neither.sex, neither.split) == (None, "female", "val")
 
 
+HEADER_2018 = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC"
+
+
 def test_isic2018_joins_metadata_and_lesion_groupings(put: Put) -> None:
     root = put(
         "ISIC_1.jpg",
-        ISIC2018_Task3_Training_GroundTruth__csv="image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\nISIC_1,0.0,0.0,0.0,0.0,0.0,1.0,0.0\n",
-        ISIC2018_Task3_Training_Metadata__csv="image,age_approx,sex,anatom_site_general\nISIC_1,60,female,palms/soles\n",
-        ISIC2018_Task3_Training_LesionGroupings__csv="image,lesion_id,diagnosis_confirm_type\nISIC_1,HAM_7,histopathology\n",
+        ISIC2018_Task3_Training_GroundTruth__csv=f"{HEADER_2018}\nISIC_1,0.0,0.0,0.0,0.0,0.0,1.0,0.0\n",
+        ISIC2018_Task3_Training_Metadata__csv="image,age_approx,anatom_site_general\nISIC_1,60,palms/soles\n",
+        ISIC2018_Task3_Training_LesionGroupings__csv="image,lesion_id,diagnosis_confirm_type\nISIC_1,HAM_7,x\n",
     )
     (case,) = read_source("isic2018", root)
     assert (case.diagnosis, case.lesion_id, case.age, case.site) == (Diagnosis.DF, "HAM_7", 60, "palms/soles")
@@ -126,7 +131,8 @@ def test_isic2019_unk_is_no_melanoma(put: Put) -> None:
 
 def isic2020_row(diagnosis: str, verdict: str) -> str:
     return (
-        "image_name,patient_id,lesion_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target\n"
+        "image_name,patient_id,lesion_id,sex,age_approx,anatom_site_general_challenge,"
+        "diagnosis,benign_malignant,target\n"
         f"ISIC_1,IP_1,IL_1,male,45,torso,{diagnosis},{verdict},0\n"
     )
 
@@ -149,7 +155,7 @@ def test_isic2020(put: Put, diagnosis: str, verdict: str, expected: tuple[Diagno
 
 def test_isic2020_contradiction_is_named(put: Put) -> None:
     root = put("ISIC_1.jpg", train__csv=isic2020_row("melanoma", "benign"))
-    with pytest.raises(TableError, match="line 2: benign_malignant is 'benign'.*must be malignant"):
+    with pytest.raises(TableError, match=r"line 2: benign_malignant is 'benign'.*must be malignant"):
         read_source("isic2020", root)
 
 
@@ -200,7 +206,7 @@ def test_archive_metadata(put: Put) -> None:
         "ISIC_0000001.jpg",
         "ISIC_0000002.jpg",
         metadata__csv="isic_id,diagnosis_1,diagnosis_2,diagnosis_3,diagnosis_4,patient_id\n"
-        "ISIC_0000001,Benign,Benign melanocytic proliferations,Nevus,\"Nevus, Atypical\",IP_1\n"
+        'ISIC_0000001,Benign,Benign melanocytic proliferations,Nevus,"Nevus, Atypical",IP_1\n'
         "ISIC_0000002,,,,,IP_1\n",
     )
     nevus, unlabelled = read_source("isic-archive", root)
@@ -214,7 +220,10 @@ def test_archive_metadata(put: Put) -> None:
         ("Malignant", (Diagnosis.UNK, None)),
         ("Malignant::Merkel cell proliferation::Merkel cell carcinoma", (Diagnosis.UNK, False)),
         ("Malignant::Collision - At least one malignant proliferation", (Diagnosis.UNK, None)),
-        ("Indeterminate::Indeterminate melanocytic proliferations::Atypical Spitz tumor", (Diagnosis.UNK, None)),
+        (
+            "Indeterminate::Indeterminate melanocytic proliferations::Atypical Spitz tumor",
+            (Diagnosis.UNK, None),
+        ),
         ("Benign::Benign soft tissue proliferations - Vascular::Hemangioma", (Diagnosis.VASC, False)),
         ("Benign::Cysts::Milium", (Diagnosis.UNK, False)),
     ],
@@ -268,7 +277,9 @@ def test_a_folder_that_is_no_diagnosis(put: Put) -> None:
 
 
 def test_csv_with_other_names(put: Put) -> None:
-    root = put("images/one.jpg", "images/two.png", mine__csv="file,dx,pid\none,mm,7\ntwo,Melanocytic-Nevus,7\n")
+    root = put(
+        "images/one.jpg", "images/two.png", mine__csv="file,dx,pid\none,mm,7\ntwo,Melanocytic-Nevus,7\n"
+    )
     read = read_csv(
         root / "mine.csv",
         columns={"image_id": "file", "diagnosis": "dx", "patient_id": "pid"},
@@ -304,7 +315,9 @@ def test_csv_faults(
 ) -> None:
     root = put("a.jpg", mine__csv=table)
     with pytest.raises(error, match=match):
-        finish_cases(read_csv(root / "mine.csv", columns=columns, values=values), root=root, allow_missing=False)
+        finish_cases(
+            read_csv(root / "mine.csv", columns=columns, values=values), root=root, allow_missing=False
+        )
 
 
 LABELS_2017 = "image_id,melanoma,seborrheic_keratosis\n" + "".join(f"ISIC_{n},0,0\n" for n in range(8))
@@ -312,7 +325,9 @@ LABELS_2017 = "image_id,melanoma,seborrheic_keratosis\n" + "".join(f"ISIC_{n},0,
 
 def test_absent_images_are_counted_named_or_left_out(put: Put, caplog: pytest.LogCaptureFixture) -> None:
     root = put("ISIC_3.jpg", **{ISIC_2017: LABELS_2017})
-    with pytest.raises(DatasetError, match=r"7 of 8 labelled images are absent \(ISIC_0, ISIC_1, .*, \.\.\.\)"):
+    with pytest.raises(
+        DatasetError, match=r"7 of 8 labelled images are absent \(ISIC_0, ISIC_1, .*, \.\.\.\)"
+    ):
         read_source("isic2017", root)
     assert [case.image_id for case in read_source("isic2017", root, allow_missing=True)] == ["ISIC_3"]
     assert "7 of 8" in caplog.text
@@ -329,8 +344,9 @@ def test_label_faults_name_line_and_value(put: Put, row: str, match: str) -> Non
 
 
 def test_two_marked_classes(put: Put) -> None:
-    header = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC"
-    root = put("ISIC_1.jpg", ISIC2018_Task3_Training_GroundTruth__csv=f"{header}\nISIC_1,1,1,0,0,0,0,0\n")
+    root = put(
+        "ISIC_1.jpg", ISIC2018_Task3_Training_GroundTruth__csv=f"{HEADER_2018}\nISIC_1,1,1,0,0,0,0,0\n"
+    )
     with pytest.raises(TableError, match=r"line 2: 2 classes are marked \(MEL, NV\)"):
         read_source("isic2018", root)
 
@@ -343,7 +359,7 @@ def test_a_stem_in_two_places(put: Put) -> None:
 
 
 def test_wrong_folder_and_wrong_name(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="holds no file HAM10000_metadata.csv"):
+    with pytest.raises(DatasetError, match=r"holds no file HAM10000_metadata.csv"):
         read_source("ham10000", tmp_path)
     with pytest.raises(DatasetError, match="is no folder"):
         read_source("ham10000", tmp_path / "absent")

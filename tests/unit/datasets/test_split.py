@@ -71,7 +71,7 @@ def test_no_tie_is_ever_torn_and_order_does_not_matter(
         )
         for k, (patient, lesion, digest, source) in enumerate(keys)
     ]
-    clusters = {f"i{k}": k // 2 for k in range(0, 10)}
+    clusters = {f"i{k}": k // 2 for k in range(10)}
     if len(set(group_cases(cases, clusters))) < folds:
         return
     dealt = split_cases(cases, folds=folds, seed=seed, clusters=clusters)
@@ -122,7 +122,11 @@ def test_each_kind_of_leak_is_told() -> None:
     def pair(**ties: str) -> list[Case]:
         return [Case(image_id=s, path="", split=s, source="x", **ties) for s in ("train", "test")]
 
-    for ties, kind in (({"patient_id": "p"}, "patient"), ({"lesion_id": "l"}, "lesion"), ({"sha256": "s"}, "bytes")):
+    for ties, kind in (
+        ({"patient_id": "p"}, "patient"),
+        ({"lesion_id": "l"}, "lesion"),
+        ({"sha256": "s"}, "bytes"),
+    ):
         (leak,) = check_split(pair(**ties))
         assert (leak.kind, leak.key, leak.splits) == (kind, next(iter(ties.values())), ("test", "train"))
     (leak,) = check_split(pair(), {"train": 4, "test": 4})
