@@ -38,7 +38,15 @@ MELANOMA_FIGURES = (
     "melanoma_calibration_error",
     "melanoma_brier",
 )
-CLASS_FIGURES = ("accuracy", "balanced_accuracy", "macro_auroc", "macro_specificity", "macro_f1", "log_loss")
+_MACRO = (
+    "macro_auroc",
+    "macro_average_precision",
+    "macro_specificity",
+    "macro_ppv",
+    "macro_npv",
+    "macro_f1",
+)
+CLASS_FIGURES = ("balanced_accuracy", "accuracy", *_MACRO, "log_loss")  # balanced accuracy: macro sensitivity
 POINT_FIGURES = (
     "sensitivity",
     "specificity",
@@ -272,19 +280,18 @@ def point_statistic(judged: Judged, operating_points: Sequence[OperatingPoint]) 
             named |= {f"{name}@{point.name}": value_B for name, value_B in of_point.items()}
         return named
 
-    referred_N = judged.score_N[:, None] >= np.array([point.threshold for point in operating_points])
     outcome_N = judged.predictions.melanoma_N
-    shares = {}
-    for p, point in enumerate(operating_points):
-        for figure, member_N in {
-            "sensitivity": outcome_N == 1,
-            "specificity": outcome_N == 0,
-            "lesion_sensitivity": outcome_N == 1,
-            "lesion_specificity": outcome_N == 0,
-            "ppv": known_N & referred_N[:, p],
-            "npv": known_N & ~referred_N[:, p],
-        }.items():
-            shares[f"{figure}@{point.name}"] = member_N
+    shares: dict[str, NDArray[np.bool_]] = {}
+    for point in operating_points:
+        referred_N = judged.score_N >= point.threshold
+        shares |= {
+            f"sensitivity@{point.name}": outcome_N == 1,
+            f"specificity@{point.name}": outcome_N == 0,
+            f"lesion_sensitivity@{point.name}": outcome_N == 1,
+            f"lesion_specificity@{point.name}": outcome_N == 0,
+            f"ppv@{point.name}": known_N & referred_N,
+            f"npv@{point.name}": known_N & ~referred_N,
+        }
     return Statistic(of_weights, shares)
 
 
@@ -314,25 +321,22 @@ def class_statistic(judged: Judged) -> Statistic:
         named = {
             "accuracy": metrics.accuracy(confusion_BCC),
             "balanced_accuracy": metrics.balanced_accuracy(confusion_BCC),
-            "macro_auroc": metrics.macro(per_class["auroc"], present_BC),
-            "macro_specificity": metrics.macro(per_class["specificity"], present_BC),
-            "macro_f1": metrics.macro(per_class["f1"], present_BC),
             "log_loss": metrics.log_loss(log_probability_NC, true_N, weight_BN * vote_N),
         }
+        named |= {name: metrics.macro(per_class[name.removeprefix("macro_")], present_BC) for name in _MACRO}
         return named | {
             f"{name}/{diagnosis}": value_BC[:, c]
             for name, value_BC in per_class.items()
             for c, diagnosis in enumerate(classes)
         }
 
-    all_predicted_N = judged.probability_NC.argmax(axis=1)
-    shares = {}
+    called_N = judged.probability_NC.argmax(axis=1)
+    shares: dict[str, NDArray[np.bool_]] = {}
     for c, diagnosis in enumerate(classes):
-        for figure, member_N in {
-            "sensitivity": class_index_N == c,
-            "specificity": known_N & (class_index_N != c),
-            "ppv": known_N & (all_predicted_N == c),
-            "npv": known_N & (all_predicted_N != c),
-        }.items():
-            shares[f"{figure}/{diagnosis}"] = member_N
+        shares |= {
+            f"sensitivity/{diagnosis}": class_index_N == c,
+            f"specificity/{diagnosis}": known_N & (class_index_N != c),
+            f"ppv/{diagnosis}": known_N & (called_N == c),
+            f"npv/{diagnosis}": known_N & (called_N != c),
+        }
     return Statistic(of_weights, shares)
