@@ -162,12 +162,12 @@ def audit(table: Path, out: Path) -> None:
     write_report(found, out)
     click.echo(_summary(cases))
     click.echo(
-        f"{len(found.exact)} sets of equal files; {len(found.near)} pairs of near duplicates, "
-        f"{len(found.unexplained)} of them not known as one lesion or patient"
+        f"sets of equal files: {len(found.exact)}, pairs of near duplicates: {len(found.near)}, "
+        f"of which not known as one lesion or patient: {len(found.unexplained)}"
     )
     click.echo(
-        f"{len(found.leaks)} leaks, {len(found.conflicts)} contradictions between labels, "
-        f"{len(found.unreadable)} unreadable files, {len(found.altered)} altered files"
+        f"leaks: {len(found.leaks)}, contradictory labels: {len(found.conflicts)}, "
+        f"unreadable files: {len(found.unreadable)}, altered files: {len(found.altered)}"
     )
     click.echo(f"Report: {out / 'audit.html'}")
     refuse_leaks(found.leaks)

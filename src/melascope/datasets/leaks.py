@@ -31,6 +31,8 @@ class Leak:
 def check_split(cases: Sequence[Case], clusters: Mapping[str, Hashable] | None = None) -> list[Leak]:
     """Every patient, lesion, file content or duplicate cluster that stands in more than one split.
 
+    The same images tied in several ways are told once.
+
     Parameters
     ----------
     cases
@@ -43,16 +45,15 @@ def check_split(cases: Sequence[Case], clusters: Mapping[str, Hashable] | None =
         if case.split is not None:
             for kind, key in bonds(case, clusters).items():
                 members[kind, key].append(case)
-    return [
-        Leak(
-            kind=kind,
-            key=_printed(key),
-            splits=tuple(sorted({case.split for case in inside if case.split is not None})),
-            image_ids=tuple(case.image_id for case in inside),
-        )
-        for (kind, key), inside in members.items()
-        if len({case.split for case in inside}) > 1
-    ]
+    leaks: dict[tuple[str, ...], Leak] = {}
+    for (kind, key), inside in members.items():
+        splits = {case.split for case in inside if case.split is not None}
+        image_ids = tuple(case.image_id for case in inside)
+        if len(splits) > 1 and image_ids not in leaks:
+            leaks[image_ids] = Leak(
+                kind=kind, key=_printed(key), splits=tuple(sorted(splits)), image_ids=image_ids
+            )
+    return list(leaks.values())
 
 
 def refuse_leaks(leaks: Sequence[Leak]) -> None:

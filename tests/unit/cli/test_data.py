@@ -49,7 +49,7 @@ def test_import_split_audit(folders: Path, tmp_path: Path) -> None:
     assert text.splitlines()[2].split()[-1] == "20"
     split = {case.image_id: case.split for case in read_cases(dealt)}
     assert split["MEL/00.png"] == split["MEL/copy.png"]
-    assert "0 leaks" in succeed("audit", dealt, "--out", tmp_path / "audit")
+    assert "leaks: 0" in succeed("audit", dealt, "--out", tmp_path / "audit")
     again = tmp_path / "again.csv"
     succeed("split", cases, "--folds", 3, "--audit", tmp_path / "audit/audit.json", "--out", again)
     assert {case.split for case in read_cases(again)} == {"0", "1", "2"}
@@ -63,7 +63,7 @@ def test_a_leak_exits_5_after_the_report_is_written(folders: Path, tmp_path: Pat
     table.write_text("\n".join(lines) + "\n")
     result = run("audit", table, "--out", tmp_path / "audit")
     assert isinstance(result.exception, LeakError)
-    assert "1 leaks" in result.output
+    assert "leaks: 1" in result.output
     assert (tmp_path / "audit/audit.html").exists()
     finished = subprocess.run(
         [sys.executable, "-m", "melascope", "data", "audit", str(table), "--out", str(tmp_path / "audit")],

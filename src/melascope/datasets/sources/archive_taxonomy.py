@@ -19,6 +19,7 @@ _FOLLICULAR = "Malignant::Malignant adnexal epithelial proliferations - Follicul
 
 #: Path of terms -> taxonomy; the longest path that a diagnosis begins with holds. `*` is any one term.
 #: Carcinoma in situ is Bowen's disease, which HAM10000 counts to AKIEC; its VASC includes haemorrhages.
+#: Solar lentigo is accepted beside other flat pigmentations too.
 PATHS: MappingTable = {
     "Benign": (Diagnosis.UNK, False),
     "Benign::Benign melanocytic proliferations::Nevus": (Diagnosis.NV, False),
