@@ -49,7 +49,8 @@ def split_cases(
     """
     shares = _shares(fractions, folds)
     members: dict[str, list[Case]] = defaultdict(list)
-    for case, group in zip(cases, group_cases(cases, clusters), strict=True):
+    ordered = sorted(cases, key=lambda case: case.image_id)  # sums of floats depend on their order
+    for case, group in zip(ordered, group_cases(ordered, clusters), strict=True):
         members[group].append(case)
     part_of_group: dict[str, str] = {}
     for group, inside in members.items():

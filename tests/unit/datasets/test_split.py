@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from melascope.datasets.leaks import check_split, group_cases, refuse_leaks
@@ -47,7 +47,7 @@ def test_every_class_of_every_source_has_its_share() -> None:
                 assert abs(sum(case.split == part for case in inside) - share * len(inside)) <= 2, diagnosis
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None, phases=[p for p in Phase if p is not Phase.shrink])
 @given(
     keys=st.lists(
         st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 60), st.sampled_from("ab")),
