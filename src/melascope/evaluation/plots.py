@@ -76,6 +76,7 @@ def roc_plot(judged: Judged, points: Sequence[OperatingPoint]) -> str:
                 marker,
                 color=_POINT,
                 markersize=7,
+                clip_on=False,
                 label=point.name,
             )
         axes.set(xlabel="1 - specificity: other lesions referred", ylabel="sensitivity: melanomas referred")
@@ -89,7 +90,8 @@ def precision_recall_plot(judged: Judged) -> str:
     """Precision against sensitivity over images, with the share of melanoma that guessing would reach."""
     score_N, melanoma_N = _known(judged)
     roc = Roc.of(score_N, melanoma_N)
-    called_T = roc.true_BT[0, 1:] + roc.false_BT[0, 1:]
+    gains_T = 1 + np.flatnonzero(np.diff(roc.true_BT[0]))  # the thresholds that find one more melanoma
+    true_T, false_T = roc.true_BT[0, gains_T], roc.false_BT[0, gains_T]
 
     def draw(axes: Axes) -> None:
         axes.axhline(
@@ -99,9 +101,8 @@ def precision_recall_plot(judged: Judged) -> str:
             linestyle=":",
             label=f"guessing: {100 * melanoma_N.mean():.1f} % are melanoma",
         )
-        axes.plot(
-            roc.sensitivity_BT()[0, 1:], roc.true_BT[0, 1:] / called_T, color=_MELANOMA, drawstyle="steps-pre"
-        )
+        sensitivity_T, ppv_T = true_T / true_T[-1], true_T / (true_T + false_T)
+        axes.step(np.append(0, sensitivity_T), np.append(ppv_T[0], ppv_T), color=_MELANOMA, where="pre")
         axes.set(xlabel="sensitivity: melanomas referred", ylabel="PPV: melanomas among the referred")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), aspect="equal")
         axes.legend(loc="lower left")
@@ -130,14 +131,14 @@ def reliability_plot(judged: Judged) -> str:
             n_lesions = max(1, round(n_votes))
             interval = binomtest(min(n_lesions, round(observed * n_lesions)), n_lesions).proportion_ci()
             axes.plot([stated, stated], [interval.low, interval.high], color=_MELANOMA, linewidth=1.2)
-            axes.plot(stated, observed, "o", color=_MELANOMA, markersize=6)
+            axes.plot(stated, observed, "o", color=_MELANOMA, markersize=6, clip_on=False)
             axes.annotate(str(n_lesions), (stated, -0.055), ha="center", va="center", fontsize=8)
         axes.annotate("lesions", (-0.07, -0.055), ha="right", va="center", fontsize=8, annotation_clip=False)
         axes.axhline(-0.02, color=_INK, linewidth=0.3)
         axes.set(xlabel="stated probability of melanoma", ylabel="observed share of melanoma")
         axes.set(xlim=(-0.05, 1.01), ylim=(-0.09, 1.01), aspect="equal")
         axes.set_yticks(np.linspace(0, 1, 6))
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.08))
 
     return _svg("Stated against observed probability of melanoma", draw)
 
@@ -161,12 +162,12 @@ def score_plot(judged: Judged, points: Sequence[OperatingPoint]) -> str:
                 label=f"{label} ({chosen_N.sum()} images)",
             )
         top = axes.get_ylim()[1]
-        for point in points:
-            at = logit(np.clip(point.threshold, *ends))
-            axes.axvline(at, color=_POINT, linewidth=1.2, linestyle="--")
-            axes.annotate(
-                point.name, (at, top * 1.02), rotation=40, fontsize=8, ha="left", annotation_clip=False
-            )
+        by_threshold = sorted(points, key=lambda point: point.threshold, reverse=True)
+        for level, point in enumerate(by_threshold):  # names stand above each other: thresholds may be close
+            at, height = logit(np.clip(point.threshold, *ends)), top * (1.03 + 0.08 * level)
+            axes.plot([at, at], [0, height], color=_POINT, linewidth=1.2, linestyle="--", clip_on=False)
+            axes.annotate(f" {point.name}", (at, height), fontsize=8, va="center", annotation_clip=False)
+        axes.set_ylim(0, top)
         axes.set_xticks(logit(np.array(_SCORE_TICKS)), [f"{100 * tick:g} %" for tick in _SCORE_TICKS])
         axes.set(xlabel="probability of melanoma (stretched scale)", ylabel="% of the images of its kind")
         axes.legend(loc="upper right")
