@@ -20,7 +20,7 @@ _OUT = click.option("--out", required=True, type=_PATH, help="The case table to 
 
 @click.group()
 def command() -> None:
-    """Fetch, import, merge, audit, split and cache datasets."""
+    """Fetch, import, merge, audit and split datasets."""
 
 
 @command.command()

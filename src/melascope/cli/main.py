@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import sys
+import warnings
 
 import click
 
@@ -16,7 +17,7 @@ from melascope.errors import MelascopeError, MissingExtraError
 COMMANDS = {
     "assess": ("assess", "Assess images: probability of melanoma and a decision for each."),
     "predict": ("predict", "Score a folder or a case table into one CSV file."),
-    "data": ("data", "Fetch, import, audit, split and cache datasets."),
+    "data": ("data", "Fetch, import, merge, audit and split datasets."),
     "train": ("train", "Train a network by a recipe."),
     "evaluate": ("evaluate", "Judge a model from its predictions: figures, intervals, plots."),
     "export": ("export", "Turn a training run into a bundle."),
@@ -59,6 +60,7 @@ def run() -> None:
     """Run the command line; a MelascopeError becomes its message and its exit status, never a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _note
     try:
         status = main.main(standalone_mode=False)
     except MelascopeError as error:
@@ -75,6 +77,11 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _note(message: Warning | str, *_where: object, **_how: object) -> None:
+    """A warning as a line for people, without the line of code that gave it."""
+    click.echo(f"melascope: note: {message}", err=True)
 
 
 def _fail(error: MelascopeError) -> None:

@@ -56,12 +56,14 @@ def command(
     recipe = load_recipe(recipe_path, overrides)
 
     from melascope.cli.progress import counter
+    from melascope.datasets.leaks import check_split, refuse_leaks
     from melascope.datasets.table import read_cases
     from melascope.learning.epoch_lines import EpochLines
     from melascope.learning.fit import RunOptions, fit
 
     cases = read_cases(table)
-    refuse_leaks(cases, allow_leak)
+    if not allow_leak:
+        refuse_leaks(check_split(cases))
     with counter("Caching pixels") as progress:
         folder = fit(
             recipe,

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from melascope.errors import RecipeError
+from melascope.learning.backbones import build_network, parameter_groups
+from melascope.learning.recipe import ModelPart
+
+PRETRAINED = Path(__file__).parents[2].parent / "shared" / "pretrained"
+
+
+@pytest.mark.parametrize(("size_px", "channels"), [(28, 1), (28, 3), (64, 1), (100, 3)])
+def test_simple_cnn_takes_any_size_from_28_up(size_px: int, channels: int) -> None:
+    network = build_network(ModelPart(backbone="simple_cnn", weights="none"), in_chans=channels).eval()
+    outputs = network(torch.randn(2, channels, size_px, size_px))
+    assert outputs.logits.shape == (2, 7)
+    assert outputs.features.shape == (2, 256, size_px // 8, size_px // 8)
+    torch.testing.assert_close(outputs.embedding, outputs.features.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(("name", "n_features"), [("resnet50", 2048), ("mobilenetv2_100", 1280)])
+def test_timm_backbones_give_a_feature_map(name: str, n_features: int) -> None:
+    network = build_network(ModelPart(backbone=name, weights="none"), in_chans=3).eval()
+    assert network(torch.randn(1, 3, 64, 64)).features.shape == (1, n_features, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        (ModelPart(backbone="resnet51", weights="none"), "resnet51"),
+        (ModelPart(backbone="resnet18", weights="absent.safetensors"), "absent"),
+        (ModelPart(backbone="vit_tiny_patch16_224", weights="none"), "vit_tiny"),
+        (ModelPart(backbone="resnet18", weights="none", keep_stages=2), "keep_stages"),
+        (ModelPart(backbone="resnet18", weights="none", stem_norm=True), "stem_norm"),
+        (ModelPart(backbone="simple_cnn", weights="x.safetensors"), "simple_cnn"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_by_name(part: ModelPart, named: str) -> None:
+    with pytest.raises(RecipeError, match=named):
+        build_network(part, in_chans=3)
+
+
+def test_weights_come_from_a_file_and_must_fit(tmp_path: Path) -> None:
+    import timm
+
+    donor = timm.create_model("resnet18", pretrained=False)
+    path = tmp_path / "resnet18.safetensors"
+    save_file({name: value.contiguous() for name, value in donor.state_dict().items()}, path)
+    network = build_network(ModelPart(backbone="resnet18", weights=str(path)), in_chans=3)
+    torch.testing.assert_close(network.backbone.model.layer1[0].conv1.weight, donor.layer1[0].conv1.weight)
+    with pytest.raises(RecipeError, match="do not fit resnet34"):
+        save_file({**donor.state_dict(), "layer9.weight": torch.zeros(1)}, path)
+        build_network(ModelPart(backbone="resnet34", weights=str(path)), in_chans=3)
+    path.write_bytes(b"not safetensors")
+    with pytest.raises(RecipeError, match="not a safetensors file"):
+        build_network(ModelPart(backbone="resnet18", weights=str(path)), in_chans=3)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("keep_stages", [None, 3])
+def test_the_model_zoo_s_weights_load(keep_stages: int | None) -> None:
+    path = PRETRAINED / "resnetv2_50.onnx-zoo-stages-1-3.safetensors"
+    if not path.exists():
+        pytest.skip("the pretrained weights are absent")
+    part = ModelPart(backbone="resnetv2_50", weights=str(path), stem_norm=True, keep_stages=keep_stages)
+    network = build_network(part, in_chans=3)
+    assert network.head.in_features == (1024 if keep_stages else 2048)
+    assert network.backbone.model.stem.norm.running_var.std() > 0  # not the fresh statistics, which are all 1
+
+
+def test_learning_rates_fall_towards_the_input_and_norms_do_not_decay() -> None:
+    network = build_network(ModelPart(backbone="resnet18", weights="none"), in_chans=3)
+    groups = parameter_groups(network, lr=1.0, backbone_lr_factor=0.1, layer_decay=0.5, weight_decay=0.01)
+    rate_of = {id(p): float(g["lr"]) for g in groups for p in g["params"]}
+    decay_of = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
+    model = network.backbone.model
+    assert rate_of[id(network.head.weight)] == 1.0
+    assert rate_of[id(model.layer4[1].conv2.weight)] == pytest.approx(0.1)
+    assert rate_of[id(model.conv1.weight)] < rate_of[id(model.layer1[0].conv1.weight)] < 0.1
+    assert decay_of[id(network.head.weight)] == 0.01
+    assert decay_of[id(model.bn1.weight)] == decay_of[id(network.head.bias)] == 0.0
+    assert len(rate_of) == len(list(network.parameters()))
+
+
+def test_a_factor_of_zero_freezes_the_backbone() -> None:
+    network = build_network(ModelPart(backbone="simple_cnn", weights="none"), in_chans=3)
+    groups = parameter_groups(network, lr=1.0, backbone_lr_factor=0.0, layer_decay=1.0, weight_decay=0.0)
+    assert sum(len(g["params"]) for g in groups) == 2
+    assert not any(p.requires_grad for p in network.backbone.parameters())

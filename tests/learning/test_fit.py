@@ -1,0 +1,189 @@
+"""A whole run on drawn lesions: it learns, it resumes as if nothing had happened, it becomes a bundle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from melascope.bundle.store import read_bundle
+from melascope.datasets.files import open_case_bytes
+from melascope.domain.case import Case
+from melascope.domain.diagnosis import Diagnosis
+from melascope.errors import ParityError, RecipeError, TableError, UsageError
+from melascope.evaluation.predictions import Predictions, read_predictions, write_predictions
+from melascope.imaging.decode import decode_image
+from melascope.imaging.preprocess import preprocess
+from melascope.learning.datamodule import EpochSampler
+from melascope.learning.export import export_run, load_run
+from melascope.learning.fit import RunOptions, divide, fit
+from melascope.learning.recipe import Recipe
+from melascope.runtime.assessor import Assessor
+
+
+class StopAfter(Callback):
+    """Breaks a run as a power cut would, after an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        if trainer.current_epoch == self.epoch:
+            raise RuntimeError("power cut")
+
+
+def options(folder: Path, cache: Path, **changes: object) -> RunOptions:
+    return RunOptions(folder=folder, cache_folder=cache, accelerator="cpu", devices="1", **changes)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, cases: list[Case]) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    return fit(recipe, cases, options(folder / "run", folder / "cache"))
+
+
+def test_a_run_writes_what_was_asked_and_learns(run_folder: Path, cases: list[Case]) -> None:
+    predictions = read_predictions(run_folder / "predictions.csv")
+    judged = [case for case in cases if case.split != "train"]
+    assert {case.image_id for case in predictions.cases} == {case.image_id for case in judged}
+    known = predictions.class_index_N >= 0
+    accuracy = (predictions.logits_NC.argmax(axis=1) == predictions.class_index_N)[known].mean()
+    assert accuracy > 0.6  # a third by chance
+    facts = json.loads((run_folder / "run.json").read_text())
+    train = [case for case in cases if case.split == "train"]
+    assert facts["training"]["n_images"] == len(train)
+    assert facts["training"]["coarse_labels"] == sum(case.diagnosis is Diagnosis.UNK for case in train) > 0
+    assert (run_folder / "logs" / "metrics.csv").exists()
+    assert list((run_folder / "tensorboard").glob("events*"))
+    logged = (run_folder / "logs" / "metrics.csv").read_text().splitlines()[0]
+    for name in ("accuracy", "sensitivity", "specificity", "auroc", "balanced_accuracy"):
+        assert f"val_{name}" in logged
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(recipe, cases, options(tmp_path / "run", tmp_path / "cache", callbacks=(StopAfter(2),)))
+    fit(recipe, cases, options(tmp_path / "run", tmp_path / "cache", resume=True))
+    whole, resumed = (read_predictions(folder / "predictions.csv") for folder in (run_folder, tmp_path / "run"))
+    np.testing.assert_array_equal(resumed.logits_NC, whole.logits_NC)
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_under_another_recipe(
+    run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    with pytest.raises(UsageError, match="run already"):
+        fit(recipe, cases, options(run_folder, tmp_path))
+    other = recipe.model_copy(update={"purpose": "another"})
+    with pytest.raises(RecipeError, match="another recipe"):
+        fit(other, cases, options(run_folder, tmp_path, resume=True))
+    with pytest.raises(UsageError, match="no run to resume"):
+        fit(recipe, cases, options(tmp_path / "absent", tmp_path, resume=True))
+
+
+def test_the_bundle_of_a_run_answers_as_the_run_did(run_folder: Path, tmp_path: Path, cases: list[Case]) -> None:
+    bundle, parity = export_run(run_folder, tmp_path / "tiny.zip", n_bootstrap=20, parity_images=12)
+    assert parity.n_images == 12
+    assert max(parity.graph_against_torch, parity.graph_against_predictions) < 1e-4
+    assert read_bundle(tmp_path / "tiny.zip").id == bundle.id
+    predictions = read_predictions(run_folder / "predictions.csv")
+    path_of = {case.image_id: case.path for case in cases}
+    images = [decode_image(open_case_bytes(path_of[c.image_id]), name=c.image_id) for c in predictions.cases]
+    np.testing.assert_allclose(Assessor(bundle).logits(images), predictions.logits_NC, atol=1e-4)
+    figure = bundle.manifest.measurements[0].figures["melanoma_auroc"]
+    assert figure.value is not None
+    assert f"{figure.value:.3f}" in bundle.card
+
+
+def test_an_export_that_does_not_answer_as_measured_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    altered = tmp_path / "run"
+    altered.mkdir()
+    for path in run_folder.glob("*.*"):
+        if path.is_file():
+            (altered / path.name).write_bytes(path.read_bytes())
+    predictions = read_predictions(altered / "predictions.csv")
+    shifted = Predictions(
+        classes=predictions.classes, logits_NC=predictions.logits_NC + 0.01, cases=predictions.cases
+    )
+    write_predictions(shifted, altered / "predictions.csv")
+    with pytest.raises(ParityError):
+        export_run(altered, tmp_path / "refused.zip", n_bootstrap=5)
+    assert not (tmp_path / "refused.zip").exists()
+
+
+def test_the_heatmap_equals_grad_cam_on_the_torch_network(run_folder: Path, tmp_path: Path, cases: list[Case]) -> None:
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    bundle, _ = export_run(run_folder, tmp_path / "tiny.zip", n_bootstrap=5, parity_images=4)
+    network = load_run(run_folder).network
+    image = decode_image(open_case_bytes(cases[0].path), name="a lesion")
+    pixels = torch.from_numpy(preprocess([image.pixels_HWC], bundle.manifest.preprocess))
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+            return self.network(pixels_NCHW).logits
+
+    wrapped = Logits()
+    with GradCAM(model=wrapped, target_layers=[network.backbone]) as grad_cam:
+        target = ClassifierOutputTarget(bundle.manifest.classes.index(Diagnosis.MEL))
+        raw = grad_cam.compute_cam_per_layer(pixels, [target], eigen_smooth=False)
+    expected_HW = np.asarray(grad_cam_map(raw))
+    assessment = Assessor(bundle).assess([image], heatmap=True)[0]
+    assert assessment.heatmap is not None
+    ours_HW = np.array(assessment.heatmap.values_HW)
+    assert ours_HW.max() == pytest.approx(1.0)
+    np.testing.assert_allclose(resized(ours_HW, expected_HW.shape), expected_HW, atol=0.02)
+
+
+def grad_cam_map(raw: list[np.ndarray]) -> np.ndarray:
+    return raw[0][0, 0]
+
+
+def resized(values_HW: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """As pytorch-grad-cam enlarges its maps (OpenCV, bilinear), scaled to [0, 1] as it scales them."""
+    import cv2
+
+    low, high = values_HW.min(), values_HW.max()
+    return cv2.resize(((values_HW - low) / (1e-7 + high - low)).astype(np.float32), shape[::-1])
+
+
+def test_cases_are_divided_by_split_or_by_fold(cases: list[Case]) -> None:
+    parts = divide(cases, None)
+    assert {case.split for case in parts.train} == {"train"}
+    assert {case.split for case in parts.val} == {"val"}
+    assert {case.split for case in parts.evaluate} == {"val", "test"}
+    folded = [replace(case, split=str(i % 3)) for i, case in enumerate(cases)]
+    folded[0] = replace(folded[0], split="test")
+    parts = divide(folded, "1")
+    assert {case.split for case in parts.train} == {"0", "2"}
+    assert [case.split for case in parts.evaluate[: len(parts.val)]] == ["1"] * len(parts.val)
+    assert parts.evaluate[len(parts.val) :] == (folded[0],)
+
+
+@pytest.mark.parametrize("fold", [None, "7"])
+def test_nothing_to_train_or_validate_on_is_an_error(cases: list[Case], fold: str | None) -> None:
+    with pytest.raises(TableError, match="no split|0 to validate"):
+        divide([replace(case, split=None if fold is None else "0") for case in cases], fold)
+
+
+def test_the_sampler_goes_by_seed_and_epoch_and_deals_to_processes() -> None:
+    def order(epoch: int, rank: int = 0, world_size: int = 1) -> list[int]:
+        sampler = EpochSampler(50, 8, seed=1, rank=rank, world_size=world_size)
+        sampler.set_epoch(epoch)
+        assert len(list(sampler)) == len(sampler)
+        return [row for batch in sampler for row in batch]
+
+    assert order(0) == order(0) != order(1)
+    assert len(set(order(0))) == 48  # full batches only
+    assert set(order(2, 0, 2)) & set(order(2, 1, 2)) == set()

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from melascope.errors import RecipeError
+from melascope.learning.recipe import Recipe, describe_keys, load_recipe, parse_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_of_the_project_are_valid_and_named_as_their_files(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert recipe.purpose
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"name": "x", "learning": 1}, "learning"),
+        ({"name": "x", "optim": {"learning_rate": 1}}, "optim.learning_rate"),
+        ({"name": "x", "preprocess": {"sise_px": 224}}, "sise_px"),
+        ({"name": "x", "preprocess": {"size_px": 20}}, "size_px is 20"),
+        ({"name": "x", "preprocess": {"colour": "grayscale"}}, "grayscale"),
+        ({"name": "x", "train": {"epochs": 0}}, "train.epochs"),
+        ({"name": "x", "augment": {"zoom": [1.2, 0.5]}}, "augment.zoom"),
+        ({"name": "x", "model": {"classes": ["NV", "BCC"]}}, "MEL"),
+        ({"name": "x", "model": {"classes": ["MEL", "MOLE"]}}, "model.classes"),
+        ({"name": "x", "optim": {"lr": float("nan")}}, "optim.lr"),
+        ({"name": "No Spaces"}, "name"),
+        ({}, "name"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(values: dict[str, object], named: str) -> None:
+    with pytest.raises(RecipeError, match=named.replace(".", r"\.")):
+        parse_recipe(values, name="bad.toml")
+
+
+def test_overrides_are_toml_values_or_bare_words(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('name = "r"\n[train]\nepochs = 3\n')
+    recipe = load_recipe(
+        path, ["train.epochs=5", "model.weights=some/file.safetensors", "augment.zoom=[0.5, 1]", "loss.by_source=false"]
+    )
+    assert recipe.train.epochs == 5
+    assert recipe.model.weights == "some/file.safetensors"
+    assert recipe.augment.zoom == (0.5, 1.0)
+    assert recipe.loss.by_source is False
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=3", "name.x=1"])
+def test_an_override_that_is_none_is_refused(tmp_path: Path, override: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('name = "r"\n')
+    with pytest.raises(RecipeError, match="--set"):
+        load_recipe(path, [override])
+
+
+def test_an_unreadable_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"absent\.toml"):
+        load_recipe(tmp_path / "absent.toml")
+
+
+def test_every_key_has_a_sentence_or_speaks_for_itself() -> None:
+    keys = {key for key, _, _ in describe_keys()}
+    assert {"model.backbone", "preprocess.size_px", "loss.imbalance", "train.seed", "name"} <= keys
+    undescribed = [key for key, _, sentence in describe_keys() if not sentence]
+    assert set(undescribed) <= {
+        "train.epochs", "train.batch_size", "train.precision", "train.seed", "optim.schedule",
+    } | {key for key in keys if key.startswith("preprocess.")}  # fmt: skip
+
+
+def test_a_saved_recipe_reads_back_equal(recipe: Recipe) -> None:
+    assert parse_recipe(recipe.model_dump(mode="json", exclude_none=True), name="saved") == recipe
