@@ -56,7 +56,12 @@ def recipe() -> Recipe:
     return parse_recipe(
         {
             "name": "tiny",
-            "model": {"backbone": "simple_cnn", "weights": "none", "classes": [str(c) for c in CLASSES], "dropout": 0.1},
+            "model": {
+                "backbone": "simple_cnn",
+                "weights": "none",
+                "classes": [str(c) for c in CLASSES],
+                "dropout": 0.1,
+            },
             "preprocess": {"size_px": 28, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)},
             "augment": {"mixup_alpha": 0.2, "cutmix_alpha": 0.5},
             "optim": {"lr": 0.003, "backbone_lr_factor": 1.0},

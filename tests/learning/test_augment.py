@@ -29,7 +29,9 @@ def test_with_everything_off_a_square_image_is_itself() -> None:
 
 
 def test_with_everything_off_a_wide_image_shows_its_centred_square() -> None:
-    wide = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)  # 2:1, squashed to a square: its centre is the middle half
+    wide = torch.zeros(
+        1, 64, 64, 3, dtype=torch.uint8
+    )  # 2:1, squashed to a square: its centre is the middle half
     wide[:, :, 16:48] = 255
     view = augment(wide, torch.tensor([2.0]), STILL, size_px=32)
     assert view.min() > 0.99
@@ -86,7 +88,9 @@ def test_normalise_equals_that_of_the_server() -> None:
     np.testing.assert_allclose(here.numpy(), normalise_numpy(image.numpy(), spec), atol=1e-6)
 
 
-@pytest.mark.parametrize("part", [AugmentPart(mixup_alpha=1.0), AugmentPart(cutmix_alpha=1.0)], ids=["mixup", "cutmix"])
+@pytest.mark.parametrize(
+    "part", [AugmentPart(mixup_alpha=1.0), AugmentPart(cutmix_alpha=1.0)], ids=["mixup", "cutmix"]
+)
 def test_mixing_shares_pixels_as_it_shares_labels(part: AugmentPart) -> None:
     torch.manual_seed(5)
     flat = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 20, 20)  # image i is i everywhere

@@ -71,7 +71,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     with pytest.raises(RuntimeError, match="power cut"):
         fit(recipe, cases, options(tmp_path / "run", tmp_path / "cache", callbacks=(StopAfter(2),)))
     fit(recipe, cases, options(tmp_path / "run", tmp_path / "cache", resume=True))
-    whole, resumed = (read_predictions(folder / "predictions.csv") for folder in (run_folder, tmp_path / "run"))
+    whole, resumed = (
+        read_predictions(folder / "predictions.csv") for folder in (run_folder, tmp_path / "run")
+    )
     np.testing.assert_array_equal(resumed.logits_NC, whole.logits_NC)
 
 
@@ -87,7 +89,9 @@ def test_a_run_is_neither_overwritten_nor_resumed_under_another_recipe(
         fit(recipe, cases, options(tmp_path / "absent", tmp_path, resume=True))
 
 
-def test_the_bundle_of_a_run_answers_as_the_run_did(run_folder: Path, tmp_path: Path, cases: list[Case]) -> None:
+def test_the_bundle_of_a_run_answers_as_the_run_did(
+    run_folder: Path, tmp_path: Path, cases: list[Case]
+) -> None:
     bundle, parity = export_run(run_folder, tmp_path / "tiny.zip", n_bootstrap=20, parity_images=12)
     assert parity.n_images == 12
     assert max(parity.graph_against_torch, parity.graph_against_predictions) < 1e-4
@@ -117,7 +121,9 @@ def test_an_export_that_does_not_answer_as_measured_is_refused(run_folder: Path,
     assert not (tmp_path / "refused.zip").exists()
 
 
-def test_the_heatmap_equals_grad_cam_on_the_torch_network(run_folder: Path, tmp_path: Path, cases: list[Case]) -> None:
+def test_the_heatmap_equals_grad_cam_on_the_torch_network(
+    run_folder: Path, tmp_path: Path, cases: list[Case]
+) -> None:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -173,7 +179,7 @@ def test_cases_are_divided_by_split_or_by_fold(cases: list[Case]) -> None:
 
 @pytest.mark.parametrize("fold", [None, "7"])
 def test_nothing_to_train_or_validate_on_is_an_error(cases: list[Case], fold: str | None) -> None:
-    with pytest.raises(TableError, match="no split|0 to validate"):
+    with pytest.raises(TableError, match=r"no split|0 to validate"):
         divide([replace(case, split=None if fold is None else "0") for case in cases], fold)
 
 

@@ -42,7 +42,9 @@ def test_a_label_allows_what_it_says() -> None:
 def test_without_remedies_it_is_cross_entropy() -> None:
     logits = torch.randn(5, 3)
     target = torch.tensor([0, 1, 2, 1, 0])
-    loss = loss_of(LossPart(imbalance="none"))(logits, F.one_hot(target, 3).bool(), torch.zeros(5, dtype=torch.long))
+    loss = loss_of(LossPart(imbalance="none"))(
+        logits, F.one_hot(target, 3).bool(), torch.zeros(5, dtype=torch.long)
+    )
     torch.testing.assert_close(loss, F.cross_entropy(logits, target, reduction="none"))
 
 
@@ -67,7 +69,9 @@ def test_class_weights_equal_those_of_torch_and_keep_the_mean_loss() -> None:
 
 def test_focal_loss_by_hand() -> None:
     logits = torch.log(torch.tensor([[0.7, 0.2, 0.1]]))
-    loss = loss_of(LossPart(imbalance="none", focal_gamma=2.0))(logits, one_hot(0), torch.zeros(1, dtype=torch.long))
+    loss = loss_of(LossPart(imbalance="none", focal_gamma=2.0))(
+        logits, one_hot(0), torch.zeros(1, dtype=torch.long)
+    )
     assert float(loss) == pytest.approx(0.3**2 * -np.log(0.7), rel=1e-5)
 
 

@@ -41,7 +41,13 @@ def test_overrides_are_toml_values_or_bare_words(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text('name = "r"\n[train]\nepochs = 3\n')
     recipe = load_recipe(
-        path, ["train.epochs=5", "model.weights=some/file.safetensors", "augment.zoom=[0.5, 1]", "loss.by_source=false"]
+        path,
+        [
+            "train.epochs=5",
+            "model.weights=some/file.safetensors",
+            "augment.zoom=[0.5, 1]",
+            "loss.by_source=false",
+        ],
     )
     assert recipe.train.epochs == 5
     assert recipe.model.weights == "some/file.safetensors"

@@ -12,7 +12,9 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("run", type=_PATH)
 @click.option("--out", type=_PATH, help="Folder or .zip to write. [default: bundles/NAME.zip]")
-@click.option("--calibrate-on", default="val", show_default=True, help="Split that the decision is fitted on.")
+@click.option(
+    "--calibrate-on", default="val", show_default=True, help="Split that the decision is fitted on."
+)
 @click.option("--bootstrap", default=1000, show_default=True, help="Draws for the intervals.")
 @click.option("--parity-images", default=64, show_default=True, help="Photographs that the proof compares.")
 def command(run: Path, out: Path | None, calibrate_on: str, bootstrap: int, parity_images: int) -> None:

@@ -15,12 +15,20 @@ _PATH = click.Path(path_type=Path)
 @click.argument("recipe_path", metavar="RECIPE", type=_PATH, required=False)
 @click.option("--cases", "table", type=_PATH, help="A case table with splits (see `data split`).")
 @click.option("--out", type=_PATH, help="The run's folder. [default: runs/NAME of the recipe]")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe (repeatable).")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe (repeatable)."
+)
 @click.option("--fold", help="Validate on this fold and train on the other numbered folds.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
-@click.option("--cache", type=_PATH, default="cache", show_default=True, help="Where decoded pixels are kept.")
-@click.option("--allow-leak", metavar="REASON", help="Train on a leaking split; the reason is kept in the bundle.")
-@click.option("--accelerator", default="auto", show_default=True, help="cpu, gpu, ... as Lightning knows them.")
+@click.option(
+    "--cache", type=_PATH, default="cache", show_default=True, help="Where decoded pixels are kept."
+)
+@click.option(
+    "--allow-leak", metavar="REASON", help="Train on a leaking split; the reason is kept in the bundle."
+)
+@click.option(
+    "--accelerator", default="auto", show_default=True, help="cpu, gpu, ... as Lightning knows them."
+)
 @click.option("--devices", default="auto", show_default=True, help="How many, or which.")
 @click.option("--nodes", default=1, show_default=True)
 @click.option("--strategy", default="auto", show_default=True, help="ddp, fsdp, ... as Lightning knows them.")
@@ -52,7 +60,9 @@ def command(
             click.echo(f"{key} = {default}\n    {' '.join(sentence.split())}")
         return
     if recipe_path is None or table is None:
-        raise UsageError("`melascope train` needs RECIPE and --cases.", remedy="See `melascope train --help`.")
+        raise UsageError(
+            "`melascope train` needs RECIPE and --cases.", remedy="See `melascope train --help`."
+        )
     recipe = load_recipe(recipe_path, overrides)
 
     from melascope.cli.progress import counter

@@ -139,6 +139,5 @@ def _build(
             remedy="Mend or remove these files, then import the dataset again.",
         )
     pixels_NHWC.flush()
-    del pixels_NHWC
     np.save(aspect_path, aspect_N)
     os.replace(partial, pixels_path)

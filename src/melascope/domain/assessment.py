@@ -58,7 +58,9 @@ class Assessment:
     melanoma_probability: float  #: calibrated, at `prevalence`
     probabilities: dict[Diagnosis, float]  #: calibrated, at `prevalence`; sums to 1
     prevalence: dict[Diagnosis, float]  #: class frequencies that the probabilities assume
-    melanoma_score: float  #: the melanoma probability that the threshold is compared with (training prevalence)
+    melanoma_score: (
+        float  #: the melanoma probability that the threshold is compared with (training prevalence)
+    )
     decision: Decision
     reasons: tuple[str, ...]  #: the decision explained, in words
     operating_point: str

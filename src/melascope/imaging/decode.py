@@ -202,10 +202,11 @@ def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageFormat, NDArray[np.u
     image_format = headers.sniff(data)
     headers.check(data, image_format)
     with _foreign(image_format):
-        if image_format is ImageFormat.HEIF:
-            image = _read_heif(data, limits)
-        else:
-            image = _read(data, image_format, limits)
+        image = (
+            _read_heif(data, limits)
+            if image_format is ImageFormat.HEIF
+            else _read(data, image_format, limits)
+        )
         _check_size(image.size, limits)  # HEIF and TIFF may turn out other than declared
         return image_format, np.asarray(to_srgb(image))
 

@@ -121,7 +121,9 @@ def _colour(views: Tensor, part: AugmentPart) -> Tensor:
     hue = _uniform(n, -part.hue_degrees, part.hue_degrees, views).deg2rad().view(n, 1, 1)
     identity = torch.eye(3, device=views.device)
     gray = torch.full((3, 3), 1 / 3, device=views.device)
-    axis = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=views.device) / math.sqrt(3)
+    axis = torch.tensor(
+        [[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=views.device
+    ) / math.sqrt(3)
     rotation = hue.cos() * identity + (1 - hue.cos()) * gray + hue.sin() * axis  # about the gray axis
     saturation = _uniform(n, 1 - part.saturation, 1 + part.saturation, views).view(n, 1, 1)
     gains = 1 + _uniform(3 * n, -part.brightness / 2, part.brightness / 2, views).view(n, 3, 1)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
 from safetensors.torch import load_file
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from melascope.errors import RecipeError
@@ -80,9 +80,9 @@ def build_network(part: ModelPart, *, in_chans: int) -> Classifier:
             f"model.backbone {part.backbone!r} is not known to timm {timm.__version__}.",
             remedy=f"Use simple_cnn or a timm model, such as {', '.join(close or ['resnet50', 'mobilenetv2_100'])}.",
         )
-    options = {"drop_path_rate": part.drop_path} if part.drop_path else {}
+    options: dict[str, Any] = {"drop_path_rate": part.drop_path} if part.drop_path else {}
     try:
-        model = timm.create_model(
+        model: Any = timm.create_model(
             part.backbone,
             pretrained=part.weights == "timm",
             in_chans=in_chans,
@@ -90,7 +90,12 @@ def build_network(part: ModelPart, *, in_chans: int) -> Classifier:
             global_pool="",
             **options,
         )
-    except (RuntimeError, OSError, ValueError, TypeError) as fault:  # no network, no such weights, no such option
+    except (
+        RuntimeError,
+        OSError,
+        ValueError,
+        TypeError,
+    ) as fault:  # no network, no such weights, no such option
         raise RecipeError(
             f"model.backbone {part.backbone!r} with weights {part.weights!r} cannot be made: {fault}",
             remedy="Without a network name a safetensors file as model.weights, or 'none'.",
@@ -116,9 +121,13 @@ def _load_weights(model: nn.Module, part: ModelPart, in_chans: int) -> None:
     try:
         weights = load_file(path)
     except Exception as fault:  # safetensors raises its own type, which it exports nowhere stable
-        raise RecipeError(f"{path}: not a safetensors file ({fault}).", remedy="Use a .safetensors file.") from fault
+        raise RecipeError(
+            f"{path}: not a safetensors file ({fault}).", remedy="Use a .safetensors file."
+        ) from fault
     own = model.state_dict()
-    weights = {name: value for name, value in weights.items() if not name.startswith(("classifier.", "fc.", "head."))}
+    weights = {
+        name: value for name, value in weights.items() if not name.startswith(("classifier.", "fc.", "head."))
+    }
     if in_chans == 1:
         weights = {
             name: value.sum(dim=1, keepdim=True) if name in own and _is_stem(value, own[name]) else value
@@ -135,7 +144,7 @@ def _load_weights(model: nn.Module, part: ModelPart, in_chans: int) -> None:
     model.load_state_dict(weights, strict=False)
 
 
-def _add_stem_norm(model: nn.Module, part: ModelPart) -> None:
+def _add_stem_norm(model: Any, part: ModelPart) -> None:
     stem = getattr(model, "stem", None)
     if not isinstance(stem, nn.Sequential) or not hasattr(stem, "conv") or not hasattr(stem, "pool"):
         raise RecipeError(
@@ -144,7 +153,7 @@ def _add_stem_norm(model: nn.Module, part: ModelPart) -> None:
         )
     model.stem = nn.Sequential()
     model.stem.add_module("conv", stem.conv)
-    model.stem.add_module("norm", BatchNormAct2d(stem.conv.out_channels))  # type: ignore[arg-type]
+    model.stem.add_module("norm", BatchNormAct2d(stem.conv.out_channels))
     model.stem.add_module("pool", stem.pool)
 
 
@@ -152,7 +161,7 @@ def _is_stem(value: Tensor, own: Tensor) -> bool:
     return value.ndim == 4 and value.shape[1] == 3 and own.shape[1] == 1 and value.shape[0] == own.shape[0]
 
 
-def _cut(model: nn.Module, part: ModelPart) -> int:
+def _cut(model: Any, part: ModelPart) -> int:
     stages = getattr(model, "stages", None)
     if not isinstance(stages, nn.Sequential) or not part.backbone.startswith("resnetv2"):
         raise RecipeError(
@@ -162,7 +171,7 @@ def _cut(model: nn.Module, part: ModelPart) -> int:
     if part.keep_stages is None or part.keep_stages > len(stages):
         raise RecipeError(f"model.keep_stages is {part.keep_stages}.", remedy=f"Use 1 to {len(stages)}.")
     model.stages = stages[: part.keep_stages]
-    n_features = int(model.feature_info[part.keep_stages]["num_chs"])  # type: ignore[index]
+    n_features = int(model.feature_info[part.keep_stages]["num_chs"])
     model.norm = BatchNormAct2d(n_features)
     return n_features
 
@@ -200,6 +209,10 @@ def _depth_scales(network: Classifier, layer_decay: float) -> Mapping[str, float
     blocks: dict[str, int] = {}
     depth_of: dict[str, int] = {}
     for name, _ in network.backbone.named_parameters():
-        stem = ".".join(name.split(".")[:4]) if "blocks" in name or "stages" in name else ".".join(name.split(".")[:2])
+        stem = (
+            ".".join(name.split(".")[:4])
+            if "blocks" in name or "stages" in name
+            else ".".join(name.split(".")[:2])
+        )
         depth_of[f"backbone.{name}"] = blocks.setdefault(stem, len(blocks))
     return {name: layer_decay ** (len(blocks) - 1 - depth) for name, depth in depth_of.items()}

@@ -36,7 +36,9 @@ class Batch(NamedTuple):
 class CaseDataset(Dataset[Batch]):
     """Cases with their pixels; an item is a whole batch, given the indices of its cases."""
 
-    def __init__(self, cases: Sequence[Case], cache: PixelCache, recipe: Recipe, sources: Sequence[str]) -> None:
+    def __init__(
+        self, cases: Sequence[Case], cache: PixelCache, recipe: Recipe, sources: Sequence[str]
+    ) -> None:
         self.cases = tuple(cases)
         self.cache = cache
         self.rows_N = cache.rows(cases)
@@ -78,7 +80,12 @@ class EpochSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.n_cases, self.batch_size, self.seed, self.weight_N = n_cases, min(batch_size, n_cases), seed, weight_N
+        self.n_cases, self.batch_size, self.seed, self.weight_N = (
+            n_cases,
+            min(batch_size, n_cases),
+            seed,
+            weight_N,
+        )
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
 
@@ -160,7 +167,9 @@ class CaseData(L.LightningDataModule):
         size = self.recipe.train.batch_size
         return [list(range(start, min(start + size, len(dataset)))) for start in range(0, len(dataset), size)]
 
-    def _loader(self, dataset: CaseDataset, batches: Sampler[list[int]] | list[list[int]]) -> DataLoader[Batch]:
+    def _loader(
+        self, dataset: CaseDataset, batches: Sampler[list[int]] | list[list[int]]
+    ) -> DataLoader[Batch]:
         # `sampler` rather than `batch_sampler`: an item of the dataset is already a batch.
         return DataLoader(dataset, sampler=batches, batch_size=None, num_workers=self.workers)
 

@@ -152,12 +152,21 @@ def export_run(
         "training": TrainingData(
             **{
                 key: run.facts["training"][key]
-                for key in ("sources", "n_images", "n_groups", "class_counts", "fingerprint", "audit_override")
+                for key in (
+                    "sources",
+                    "n_images",
+                    "n_groups",
+                    "class_counts",
+                    "fingerprint",
+                    "audit_override",
+                )
             }
         ),
         "measurements": tuple(measurements),
         "licence": _licence([source.licence for source in sources]),
-        "attributions": tuple(f"{source.title}: {source.attribution} ({source.licence})" for source in sources),
+        "attributions": tuple(
+            f"{source.title}: {source.attribution} ({source.licence})" for source in sources
+        ),
         "intended_use": INTENDED_USE,
         "library_versions": run.facts["library_versions"],
     }

@@ -85,7 +85,9 @@ def divide(cases: Sequence[Case], fold: str | None) -> Parts:
         val = tuple(case for case in cases if case.split == fold)
         train = tuple(case for case in cases if (case.split or "").isdigit() and case.split != fold)
     if not train or not val:
-        found = ", ".join(f"{split or 'none'}: {n}" for split, n in Counter(case.split for case in cases).items())
+        found = ", ".join(
+            f"{split or 'none'}: {n}" for split, n in Counter(case.split for case in cases).items()
+        )
         raise TableError(
             f"There are {len(train)} cases to train on and {len(val)} to validate on (splits: {found}).",
             remedy="Give both splits `train` and `val`, or name a fold with --fold.",
@@ -120,7 +122,11 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
     )
     module = LesionModule(recipe, **imbalance(recipe, data))
     best = ModelCheckpoint(
-        dirpath=folder, filename="best", monitor=recipe.train.monitor, mode=_mode(recipe), enable_version_counter=False
+        dirpath=folder,
+        filename="best",
+        monitor=recipe.train.monitor,
+        mode=_mode(recipe),
+        enable_version_counter=False,
     )
     last = ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False)
     trainer = L.Trainer(
@@ -140,7 +146,9 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
         callbacks=[
             best,
             last,
-            EarlyStopping(recipe.train.monitor, mode=_mode(recipe), patience=recipe.train.patience, check_finite=True),
+            EarlyStopping(
+                recipe.train.monitor, mode=_mode(recipe), patience=recipe.train.patience, check_finite=True
+            ),
             *([EMAWeightAveraging(decay=recipe.train.ema_decay)] if recipe.train.ema_decay else []),
             *options.callbacks,
         ],
@@ -200,8 +208,7 @@ def predict_logits(module: LesionModule, data: CaseData) -> NDArray[np.float64]:
     network = module.network.cpu().float().eval()
     with torch.inference_mode():
         logits = [
-            network(data.prepare(batch, training=False).pixels).logits
-            for batch in data.predict_dataloader()
+            network(data.prepare(batch, training=False).pixels).logits for batch in data.predict_dataloader()
         ]
     return torch.cat(logits).double().numpy()
 
@@ -209,7 +216,9 @@ def predict_logits(module: LesionModule, data: CaseData) -> NDArray[np.float64]:
 def _as_judged(parts: Parts) -> tuple[Case, ...]:
     """The judged cases; a fold that was validated on is called "val", so that its calibration is found."""
     validated = {case.image_id for case in parts.val}
-    return tuple(replace(case, split="val") if case.image_id in validated else case for case in parts.evaluate)
+    return tuple(
+        replace(case, split="val") if case.image_id in validated else case for case in parts.evaluate
+    )
 
 
 def _mode(recipe: Recipe) -> Literal["min", "max"]:
@@ -224,12 +233,14 @@ def _prepare_folder(folder: Path, recipe: Recipe, *, resume: bool) -> Path | Non
             raise UsageError(f"{folder}: there is no run to resume.", remedy="Leave --resume out.")
         if load_recipe(recipe_path) != recipe:
             raise RecipeError(
-                f"{folder}: the run to be resumed has another recipe.", remedy=f"Train {recipe_path} with --resume."
+                f"{folder}: the run to be resumed has another recipe.",
+                remedy=f"Train {recipe_path} with --resume.",
             )
         return last if last.exists() else None
     if last.exists():
         raise UsageError(
-            f"{folder}: there is a run already.", remedy="Add --resume to go on with it, or name another folder."
+            f"{folder}: there is a run already.",
+            remedy="Add --resume to go on with it, or name another folder.",
         )
     folder.mkdir(parents=True, exist_ok=True)
     text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
@@ -250,7 +261,12 @@ def _loggers(folder: Path, options: RunOptions, recipe: Recipe) -> list[Logger]:
 
 
 def _write_run_facts(
-    folder: Path, recipe: Recipe, parts: Parts, module: LesionModule, options: RunOptions, facts: dict[str, Any]
+    folder: Path,
+    recipe: Recipe,
+    parts: Parts,
+    module: LesionModule,
+    options: RunOptions,
+    facts: dict[str, Any],
 ) -> None:
     classes = recipe.model.classes
     counts_C = class_counts(allowed_classes(parts.train, classes))
@@ -264,10 +280,13 @@ def _write_run_facts(
             "n_images": len(parts.train),
             "n_groups": len({case.group for case in parts.train}),
             "class_counts": {
-                str(diagnosis): sum(case.diagnosis is diagnosis for case in parts.train) for diagnosis in classes
+                str(diagnosis): sum(case.diagnosis is diagnosis for case in parts.train)
+                for diagnosis in classes
             },
             "coarse_labels": sum(case.diagnosis not in classes for case in parts.train),
-            "expected_class_counts": {str(c): round(float(n), 1) for c, n in zip(classes, counts_C, strict=True)},
+            "expected_class_counts": {
+                str(c): round(float(n), 1) for c, n in zip(classes, counts_C, strict=True)
+            },
             "fingerprint": sha256("\n".join(digests).encode()).hexdigest(),
             "audit_override": options.audit_override,
         },

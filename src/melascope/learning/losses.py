@@ -61,11 +61,15 @@ class LabelSetLoss(nn.Module):
     prior_SC: Tensor
     weight_C: Tensor
 
-    def __init__(self, part: LossPart, *, prior_SC: NDArray[np.float64], counts_C: NDArray[np.float64]) -> None:
+    def __init__(
+        self, part: LossPart, *, prior_SC: NDArray[np.float64], counts_C: NDArray[np.float64]
+    ) -> None:
         super().__init__()
         self.part = part
         adjust = part.power if part.imbalance == "logit-adjustment" else 0.0
-        self.register_buffer("prior_SC", torch.from_numpy(adjust * np.log(prior_SC)).float(), persistent=False)
+        self.register_buffer(
+            "prior_SC", torch.from_numpy(adjust * np.log(prior_SC)).float(), persistent=False
+        )
         weight_C = np.ones(len(counts_C))
         if part.imbalance == "class-weights":
             weight_C = (counts_C.sum() / counts_C) ** part.power
@@ -81,7 +85,9 @@ class LabelSetLoss(nn.Module):
         if self.part.focal_gamma:
             loss_N = (1 - log_allowed_N.exp()).clamp(min=1e-6) ** self.part.focal_gamma * loss_N
         if self.part.label_smoothing:
-            smooth = self.part.label_smoothing * exact_N  # a coarse label is not certain of its classes anyway
+            smooth = (
+                self.part.label_smoothing * exact_N
+            )  # a coarse label is not certain of its classes anyway
             loss_N = (1 - smooth) * loss_N - smooth * log_p_NC.mean(dim=1)
         weight_N = (self.weight_C * allowed_NC).sum(dim=1) / allowed_NC.sum(dim=1)
         return torch.where(exact_N, weight_N, torch.ones_like(weight_N)) * loss_N

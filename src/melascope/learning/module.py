@@ -32,7 +32,7 @@ class LesionModule(L.LightningModule):
         super().__init__()
         self.recipe = recipe
         self.network: Classifier = build_network(recipe.model, in_chans=recipe.preprocess.channels)
-        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = self.network.to(memory_format=torch.channels_last)
         self.loss = LabelSetLoss(recipe.loss, prior_SC=prior_SC, counts_C=counts_C)
         self._call = torch.compile(self.network) if recipe.train.compile else self.network
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -40,21 +40,31 @@ class LesionModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed by epoch, so that a resumed run draws what an uninterrupted one draws; freeze what is to be frozen."""
         torch.manual_seed((self.recipe.train.seed * 100_003 + self.current_epoch) * 1_009 + self.global_rank)
-        frozen = self.current_epoch < self.recipe.optim.freeze_epochs or self.recipe.optim.backbone_lr_factor == 0
+        frozen = (
+            self.current_epoch < self.recipe.optim.freeze_epochs or self.recipe.optim.backbone_lr_factor == 0
+        )
         self.network.backbone.requires_grad_(not frozen)
         self.network.backbone.train(not frozen)  # frozen batch norms keep their statistics
 
     def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
         """Mean loss of the batch, mixed labels included."""
         logits_NC = self._call(batch.pixels).logits
-        loss_N = batch.share_N * self.loss(logits_NC, batch.allowed_NC, batch.source_N)
+        loss_N: Tensor = batch.share_N * self.loss(logits_NC, batch.allowed_NC, batch.source_N)
         if self.recipe.augment.mixup_alpha or self.recipe.augment.cutmix_alpha:
             partner_N = batch.partner_N
             # The partner's label, at the frequencies of the partner's source.
             other_N = self.loss(logits_NC, batch.allowed_NC[partner_N], batch.source_N[partner_N])
             loss_N = loss_N + (1 - batch.share_N) * other_N
         loss = loss_N.mean()
-        self.log("train_loss", loss, on_epoch=True, on_step=False, prog_bar=True, batch_size=len(loss_N), sync_dist=True)
+        self.log(
+            "train_loss",
+            loss,
+            on_epoch=True,
+            on_step=False,
+            prog_bar=True,
+            batch_size=len(loss_N),
+            sync_dist=True,
+        )
         return loss
 
     def validation_step(self, batch: Batch, _batch_idx: int) -> None:
@@ -126,7 +136,9 @@ def validation_figures(
     one_vs_rest = [_auroc(true_N[exact_N] == c, probability_NC[exact_N, c]) for c in present]
     return {
         "val_accuracy": _mean(called_N[exact_N] == true_N[exact_N]),
-        "val_balanced_accuracy": _mean(np.array([(called_N[exact_N & (true_N == c)] == c).mean() for c in present])),
+        "val_balanced_accuracy": _mean(
+            np.array([(called_N[exact_N & (true_N == c)] == c).mean() for c in present])
+        ),
         "val_sensitivity": _mean(called_N[is_melanoma_N] == melanoma),
         "val_specificity": _mean(called_N[known_N & ~is_melanoma_N] != melanoma),
         "val_auroc": _auroc(is_melanoma_N[known_N], probability_NC[known_N, melanoma]),
@@ -139,4 +151,6 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _auroc(positive_N: np.ndarray, score_N: np.ndarray) -> float:
-    return float(roc_auc_score(positive_N, score_N)) if positive_N.any() and not positive_N.all() else math.nan
+    return (
+        float(roc_auc_score(positive_N, score_N)) if positive_N.any() and not positive_N.all() else math.nan
+    )

@@ -35,7 +35,7 @@ class ModelPart(_Part):
     """Dropout before the last layer."""
     drop_path: Fraction = 0.0
     """Stochastic depth of the backbone, where timm offers it."""
-    keep_stages: int | None = Field(None, ge=1)
+    keep_stages: int | None = Field(default=None, ge=1)
     """Cut a staged backbone (resnetv2_*) after this many stages; none keeps all."""
 
     stem_norm: bool = False
@@ -106,7 +106,7 @@ class OptimPart(_Part):
     """Learning rate of the backbone as a share of the head's; 0 keeps it frozen."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Each block below the last learns at this share of the rate of the one above it."""
-    freeze_epochs: int = Field(0, ge=0)
+    freeze_epochs: int = Field(default=0, ge=0)
     """Epochs at the start in which only the head learns."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
     """Of AdamW; never on norms and biases."""
@@ -115,19 +115,19 @@ class OptimPart(_Part):
     """Linear rise at the start, for `cosine` and `constant`."""
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
     """Largest gradient norm; 0 does not clip."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are summed before a step."""
 
 
 class TrainPart(_Part):
     """The course of training."""
 
-    epochs: int = Field(12, ge=1)
-    batch_size: int = Field(64, ge=2)
-    size_px: int | None = Field(None, ge=28, le=600)
+    epochs: int = Field(default=12, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    size_px: int | None = Field(default=None, ge=28, le=600)
     """Side of training images; none is preprocess.size_px. A smaller one trains faster, and the larger evaluation
     size makes up for the zoom of augmentation (Touvron et al., NeurIPS 2019)."""
-    cache_px: int = Field(256, ge=28, le=600)
+    cache_px: int = Field(default=256, ge=28, le=600)
     """Side at which training images are cached, whole, before augmentation takes a part of them."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
@@ -136,9 +136,9 @@ class TrainPart(_Part):
         "val_mean_auroc"
     )
     """What the best checkpoint and early stopping go by."""
-    patience: int = Field(5, ge=1)
+    patience: int = Field(default=5, ge=1)
     """Epochs without improvement after which training stops."""
-    seed: int = Field(1, ge=0)
+    seed: int = Field(default=1, ge=0)
     compile: bool = False
     """`torch.compile` the network."""
 
@@ -183,7 +183,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
-        raise RecipeError(f"{path}: the recipe cannot be read ({fault}).", remedy="Name a TOML file.") from fault
+        raise RecipeError(
+            f"{path}: the recipe cannot be read ({fault}).", remedy="Name a TOML file."
+        ) from fault
     for override in overrides:
         _apply(values, override)
     return parse_recipe(values, name=str(path))
@@ -195,9 +197,12 @@ def parse_recipe(values: dict[str, object], *, name: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as fault:
         found = "; ".join(
-            f"{'.'.join(str(part) for part in error['loc']) or 'recipe'}: {error['msg']}" for error in fault.errors()
+            f"{'.'.join(str(part) for part in error['loc']) or 'recipe'}: {error['msg']}"
+            for error in fault.errors()
         )
-        raise RecipeError(f"{name}: {found}.", remedy="`melascope train --help-recipe` lists every key.") from None
+        raise RecipeError(
+            f"{name}: {found}.", remedy="`melascope train --help-recipe` lists every key."
+        ) from None
     except UsageError as fault:
         raise RecipeError(f"{name}: {fault.message}", remedy=fault.remedy) from None
 
@@ -234,5 +239,7 @@ def describe_keys() -> list[tuple[str, str, str]]:
                 for name in PreprocessSpec.__dataclass_fields__
             ]
         else:
-            rows.append((part_name, "required" if part.is_required() else repr(part.default), part.description or ""))
+            rows.append(
+                (part_name, "required" if part.is_required() else repr(part.default), part.description or "")
+            )
     return rows

@@ -31,7 +31,7 @@ class SimpleCnn(nn.Module):
 
     def forward(self, pixels_NCHW: Tensor) -> Tensor:
         """Features, shape (n, 8 * width, height / 8, width / 8); 28 gives 3x3."""
-        x = self.stages[0](pixels_NCHW)
+        x: Tensor = self.stages[0](pixels_NCHW)
         for stage in list(self.stages)[1:]:
             x = stage(self.pool(x))
         return x
