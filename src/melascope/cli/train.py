@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
 
 import click
@@ -71,6 +73,8 @@ def command(
     from melascope.learning.epoch_lines import EpochLines
     from melascope.learning.fit import RunOptions, fit
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are advertisements
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     cases = read_cases(table)
     if not allow_leak:
         refuse_leaks(check_split(cases))

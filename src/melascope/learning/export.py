@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from melascope.domain.case import Case
 from melascope.errors import UsageError
 from melascope.evaluation.holdout import check_no_leak, fit_decision, rows_of_split
 from melascope.evaluation.measure import headline, measure
+from melascope.evaluation.metrics import UndefinedMetricWarning
 from melascope.evaluation.predictions import Predictions, read_predictions
 from melascope.imaging.preprocess import PreprocessSpec
 from melascope.learning.backbones import Classifier, build_network
@@ -184,9 +186,11 @@ def export_run(
 def _measurement(
     predictions: Predictions, split: str, *, calibration: Any, points: Sequence[Any], n_bootstrap: int
 ) -> Measurement:
-    measured = measure(
-        rows_of_split(predictions, split), calibration, points, prior="uniform", n_bootstrap=n_bootstrap
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)  # the manifest says None, the card "undefined"
+        measured = measure(
+            rows_of_split(predictions, split), calibration, points, prior="uniform", n_bootstrap=n_bootstrap
+        )
 
     def number(value: float) -> float | None:
         return None if np.isnan(value) else value
