@@ -17,8 +17,8 @@ COLOURS = {Diagnosis.MEL: (70, 40, 35), Diagnosis.NV: (170, 90, 70), Diagnosis.B
 CLASSES = tuple(COLOURS)
 
 
-def drawn_cases(folder: Path, n: int = 120) -> list[Case]:
-    """n cases in 2-image lesions; every tenth nevus says only that it is no melanoma; train, val and test."""
+def drawn_cases(folder: Path, n: int = 300) -> list[Case]:
+    """n cases in 2-image lesions; every tenth nevus says only that it is no melanoma; train, val and test, 10 melanomas each."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(3)
     cases = []

@@ -22,7 +22,7 @@ from melascope.imaging.preprocess import preprocess
 from melascope.learning.datamodule import EpochSampler
 from melascope.learning.export import export_run, load_run
 from melascope.learning.fit import RunOptions, divide, fit
-from melascope.learning.recipe import Recipe
+from melascope.learning.recipe import Recipe, parse_recipe
 from melascope.runtime.assessor import Assessor
 
 
@@ -58,23 +58,23 @@ def test_a_run_writes_what_was_asked_and_learns(run_folder: Path, cases: list[Ca
     train = [case for case in cases if case.split == "train"]
     assert facts["training"]["n_images"] == len(train)
     assert facts["training"]["coarse_labels"] == sum(case.diagnosis is Diagnosis.UNK for case in train) > 0
-    assert (run_folder / "logs" / "metrics.csv").exists()
     assert list((run_folder / "tensorboard").glob("events*"))
-    logged = (run_folder / "logs" / "metrics.csv").read_text().splitlines()[0]
+    logged = (run_folder / "logs" / "version_0" / "metrics.csv").read_text().splitlines()[0]
     for name in ("accuracy", "sensitivity", "specificity", "auroc", "balanced_accuracy"):
         assert f"val_{name}" in logged
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+    run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case], workers: int
 ) -> None:
+    folder, cache = tmp_path / "run", run_folder.parent / "cache"
     with pytest.raises(RuntimeError, match="power cut"):
-        fit(recipe, cases, options(tmp_path / "run", tmp_path / "cache", callbacks=(StopAfter(2),)))
-    fit(recipe, cases, options(tmp_path / "run", tmp_path / "cache", resume=True))
-    whole, resumed = (
-        read_predictions(folder / "predictions.csv") for folder in (run_folder, tmp_path / "run")
-    )
+        fit(recipe, cases, options(folder, cache, workers=workers, callbacks=(StopAfter(2),)))
+    fit(recipe, cases, options(folder, cache, workers=workers, resume=True))
+    whole, resumed = (read_predictions(one / "predictions.csv") for one in (run_folder, folder))
     np.testing.assert_array_equal(resumed.logits_NC, whole.logits_NC)
+    assert len(list((folder / "logs").glob("*/metrics.csv"))) == 2  # of both sessions
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_under_another_recipe(
@@ -87,6 +87,83 @@ def test_a_run_is_neither_overwritten_nor_resumed_under_another_recipe(
         fit(other, cases, options(run_folder, tmp_path, resume=True))
     with pytest.raises(UsageError, match="no run to resume"):
         fit(recipe, cases, options(tmp_path / "absent", tmp_path, resume=True))
+    redealt = [
+        replace(case, split={"train": "val", "val": "train"}.get(str(case.split), case.split))
+        for case in cases
+    ]
+    with pytest.raises(UsageError, match="other cases, another split, fold"):
+        fit(recipe, redealt, options(run_folder, tmp_path, resume=True))
+
+
+def test_a_monitor_that_the_cases_do_not_define_is_refused(
+    tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    coarse = [
+        case if case.diagnosis is Diagnosis.MEL else replace(case, diagnosis=Diagnosis.UNK, melanoma=False)
+        for case in cases
+    ]
+    asked = recipe.model_copy(update={"train": recipe.train.model_copy(update={"monitor": "val_mean_auroc"})})
+    with pytest.raises(RecipeError, match=r"val_mean_auroc.*do not define.*val_auroc"):
+        fit(asked, coarse, options(tmp_path / "run", tmp_path / "cache"))
+
+
+def test_training_that_diverges_says_so(
+    run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    class Diverge(Callback):
+        def on_validation_start(self, trainer, pl_module) -> None:
+            torch.nn.init.constant_(pl_module.network.head.bias, float("nan"))
+
+    with pytest.raises(RecipeError, match=r"diverged.*epoch 1"):
+        fit(recipe, cases, options(tmp_path / "run", run_folder.parent / "cache", callbacks=(Diverge(),)))
+
+
+def test_what_the_machine_does_not_have_is_an_error_in_words(
+    run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    asked = replace(options(tmp_path / "run", run_folder.parent / "cache"), accelerator="gpu")
+    with pytest.raises(UsageError, match="cannot train so"):
+        fit(recipe, cases, asked)
+
+
+@pytest.mark.parametrize(
+    ("loss", "optim", "train"),
+    [
+        ({"imbalance": "sampling"}, {"schedule": "one-cycle", "freeze_epochs": 1}, {"patience": 1}),
+        ({"imbalance": "class-weights", "focal_gamma": 2.0}, {"schedule": "constant", "accumulate": 2}, {}),
+        ({"label_smoothing": 0.1, "by_source": False}, {"backbone_lr_factor": 0.0, "clip_norm": 0}, {"ema_decay": 0.0}),
+    ],
+)  # fmt: skip
+def test_the_options_of_a_recipe_train_by_fold(
+    run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case], loss: dict, optim: dict, train: dict
+) -> None:
+    values = recipe.model_dump(mode="json", exclude_none=True)
+    values["loss"] |= loss
+    values["optim"] |= optim
+    values["train"] |= {"epochs": 2} | train
+    folded = [replace(case, split=str(i // 2 % 3)) for i, case in enumerate(cases)]
+    folder = fit(
+        parse_recipe(values, name="options"),
+        folded,
+        replace(options(tmp_path / "run", run_folder.parent / "cache"), fold="1"),
+    )
+    predictions = read_predictions(folder / "predictions.csv")
+    assert {case.split for case in predictions.cases} == {"val"}
+    assert {case.image_id for case in predictions.cases} == {c.image_id for c in folded if c.split == "1"}
+
+
+def test_a_fold_alone_is_no_ground_for_a_bundle(
+    run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    folded = [replace(case, split=str(i // 2 % 3)) for i, case in enumerate(cases)]
+    quick = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 1})})
+    asked = replace(options(tmp_path / "run", run_folder.parent / "cache"), fold="1")
+    with pytest.raises(UsageError, match="no split is left to measure on"):
+        export_run(fit(quick, folded, asked), tmp_path / "out.zip")
+    with pytest.raises(UsageError, match="no split is left to measure on"):
+        export_run(run_folder, tmp_path / "out.zip", calibrate_on="all")
 
 
 def test_the_bundle_of_a_run_answers_as_the_run_did(

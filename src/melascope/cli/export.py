@@ -15,8 +15,20 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--calibrate-on", default="val", show_default=True, help="Split that the decision is fitted on."
 )
-@click.option("--bootstrap", default=1000, show_default=True, help="Draws for the intervals.")
-@click.option("--parity-images", default=64, show_default=True, help="Photographs that the proof compares.")
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Draws for the intervals.",
+)
+@click.option(
+    "--parity-images",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Photographs that the proof compares.",
+)
 def command(run: Path, out: Path | None, calibrate_on: str, bootstrap: int, parity_images: int) -> None:
     """Export the training RUN: graph, parity check, calibration, operating points, figures, model card."""
     from melascope.learning.export import export_run

@@ -78,24 +78,26 @@ def command(
     cases = read_cases(table)
     if not allow_leak:
         refuse_leaks(check_split(cases))
+    folder = out or Path("runs") / recipe.name
     with counter("Caching pixels") as progress:
-        folder = fit(
-            recipe,
-            cases,
-            RunOptions(
-                folder=out or Path("runs") / recipe.name,
-                cache_folder=cache,
-                fold=fold,
-                resume=resume,
-                accelerator=accelerator,
-                devices=devices,
-                nodes=nodes,
-                strategy=strategy,
-                workers=workers,
-                mlflow=mlflow,
-                audit_override=allow_leak,
-                progress=progress,
-                callbacks=(EpochLines(),),
-            ),
+        options = RunOptions(
+            folder=folder,
+            cache_folder=cache,
+            fold=fold,
+            resume=resume,
+            accelerator=accelerator,
+            devices=devices,
+            nodes=nodes,
+            strategy=strategy,
+            workers=workers,
+            mlflow=mlflow,
+            audit_override=allow_leak,
+            progress=progress,
+            callbacks=(EpochLines(),),
         )
+        try:
+            fit(recipe, cases, options)
+        except KeyboardInterrupt:
+            click.echo("The last whole epoch is kept: go on with the same command and --resume.", err=True)
+            raise
     click.echo(f"The run is in {folder}. Next: melascope evaluate {folder}")

@@ -13,12 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from melascope.imaging.preprocess import ResizePolicy
 from melascope.learning.recipe import AugmentPart
 
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def augment(pixels_NHWC: Tensor, aspect_N: Tensor, part: AugmentPart, *, size_px: int) -> Tensor:
+def augment(
+    pixels_NHWC: Tensor, aspect_N: Tensor, part: AugmentPart, *, size_px: int, resize: ResizePolicy = "crop"
+) -> Tensor:
     """Random views of cached images.
 
     Parameters
@@ -29,6 +32,9 @@ def augment(pixels_NHWC: Tensor, aspect_N: Tensor, part: AugmentPart, *, size_px
         Width / height of each image before it was squashed, float32.
     size_px
         Side of the views.
+    resize
+        How images are framed when judged, which views vary: `crop` takes zoom from the short side; `pad` from the
+        long side, with black around; `squash` gives up the aspect.
 
     Returns
     -------
@@ -36,11 +42,16 @@ def augment(pixels_NHWC: Tensor, aspect_N: Tensor, part: AugmentPart, *, size_px
         float32 in [0, 1], shape (n, channels, size_px, size_px).
     """
     images = pixels_NHWC.permute(0, 3, 1, 2).float().div_(255.0)
+    if resize == "squash":
+        aspect_N = torch.ones_like(aspect_N)
+    unit_N = torch.maximum(aspect_N, 1 / aspect_N) if resize == "pad" else torch.ones_like(aspect_N)
     views = F.grid_sample(
         images,
-        F.affine_grid(_geometry(aspect_N, part), [*images.shape[:2], size_px, size_px], align_corners=False),
+        F.affine_grid(
+            _geometry(aspect_N, unit_N, part), [*images.shape[:2], size_px, size_px], align_corners=False
+        ),
         mode="bilinear",
-        padding_mode="reflection",
+        padding_mode="zeros" if resize == "pad" else "reflection",
         align_corners=False,
     )
     views = _blur(views, part.blur)
@@ -97,12 +108,15 @@ def _chosen(n: int, share: float, like: Tensor) -> Tensor:
     return (torch.rand(n, device=like.device) < share).float().view(n, 1, 1, 1)
 
 
-def _geometry(aspect_N: Tensor, part: AugmentPart) -> Tensor:
-    """Affine maps from view coordinates to those of the squashed image, both in [-1, 1]; shape (n, 2, 3)."""
+def _geometry(aspect_N: Tensor, unit_N: Tensor, part: AugmentPart) -> Tensor:
+    """Affine maps from view coordinates to those of the squashed image, both in [-1, 1]; shape (n, 2, 3).
+
+    `unit_N` is the side that zoom is a share of, in short sides.
+    """
     n = len(aspect_N)
     angle = _uniform(n, -math.pi, math.pi, aspect_N) if part.rotate else torch.zeros_like(aspect_N)
     mirror = torch.where(torch.rand(n, device=aspect_N.device) < 0.5, -1.0, 1.0) if part.rotate else 1.0
-    zoom = _uniform(n, math.log(part.zoom[0]), math.log(part.zoom[1]), aspect_N).exp()
+    zoom = _uniform(n, math.log(part.zoom[0]), math.log(part.zoom[1]), aspect_N).exp() * unit_N
     stretch = _uniform(n, -math.log(part.stretch), math.log(part.stretch), aspect_N).mul(0.5).exp()
     # In units of half the short side: the image reaches to (reach_x, reach_y), the view to zoom.
     reach_x, reach_y = aspect_N.clamp(min=1.0), (1 / aspect_N).clamp(min=1.0)

@@ -178,8 +178,14 @@ def _cut(model: Any, part: ModelPart) -> int:
 
 def _check_feature_map(backbone: nn.Module, part: ModelPart, in_chans: int, n_features: int) -> None:
     backbone.eval()
-    with torch.no_grad():
-        shape = tuple(backbone(torch.zeros(1, in_chans, 64, 64)).shape)
+    try:
+        with torch.no_grad():
+            shape = tuple(backbone(torch.zeros(1, in_chans, 64, 64)).shape)
+    except (AssertionError, RuntimeError, ValueError) as fault:  # a network that takes one size only
+        raise RecipeError(
+            f"model.backbone {part.backbone!r} does not take images of any size: {fault}",
+            remedy="Use a convolutional backbone; the heatmap is made from its last feature map.",
+        ) from fault
     backbone.train()
     if len(shape) != 4 or shape[1] != n_features:
         raise RecipeError(

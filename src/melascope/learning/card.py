@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from melascope.bundle.manifest import Figure, Measurement
+from melascope.bundle.manifest import Figure, Measurement, TrainingData
+from melascope.datasets.sources import SOURCES
+from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.learning.parity import TOLERANCE, Parity
 from melascope.learning.recipe import Recipe
@@ -14,6 +16,8 @@ INTENDED_USE = (
     "Decision support for readers trained in dermoscopy, and research. It is not a medical device, does not replace "
     "the examination or histology, and must not be used to put off an excision that the clinical picture calls for."
 )
+
+_OWN = {name for name, source in SOURCES.items() if source.licence == "yours"}
 
 _FIGURES = {
     "melanoma_auroc": "melanoma: AUROC",
@@ -26,13 +30,19 @@ _FIGURES = {
     "accuracy": "accuracy, equal class frequencies assumed",
 }
 
-_LIMITS = """\
-- Dermoscopic photographs only: no clinical overview photographs, no histology, no other organ. It does not notice
-  by itself that a picture shows something else.
+_LIMITS_OF_PUBLIC_DATA = """\
 - Trained on few hospitals of Europe, North America and Australia, and so mostly on light skin: on dark skin, nails,
   mucosa and in children its figures are unknown.
 - Melanomas of the training data were chosen and excised by doctors; lesions that nobody suspected are missing, and
-  so are most amelanotic and nodular melanomas. "No sign of melanoma" is not "no melanoma".
+  so are most amelanotic and nodular melanomas."""
+
+_LIMITS_OF_OTHER_DATA = """\
+- On skin types, body sites, ages and dermatoscopes that its training images lack, its figures are unknown."""
+
+_LIMITS = """\
+- Dermoscopic photographs only: no clinical overview photographs, no histology, no other organ. It does not notice
+  by itself that a picture shows something else.
+- "No sign of melanoma" is not "no melanoma".
 - The figures above come from the datasets named. Another dermatoscope, framing or population moves them: see the
   difference between the rows, and measure on your own cases with `melascope evaluate`.
 - Calibrated probabilities hold at the melanoma prevalence stated above; give your clinic's own with `--prevalence`.
@@ -40,7 +50,13 @@ _LIMITS = """\
 
 
 def model_card(
-    fields: Mapping[str, Any], recipe: Recipe, facts: Mapping[str, Any], parity: Parity, *, calibrate_on: str
+    fields: Mapping[str, Any],
+    recipe: Recipe,
+    facts: Mapping[str, Any],
+    cases: Sequence[Case],
+    parity: Parity,
+    *,
+    calibrate_on: str,
 ) -> str:
     """The card as Markdown; every number in it is a field of the manifest, of run.json or of the parity check."""
     classes: tuple[Diagnosis, ...] = fields["classes"]
@@ -65,18 +81,18 @@ def model_card(
             f"{fields['architecture'].pretrained}; input {recipe.preprocess.size_px} x {recipe.preprocess.size_px} "
             f"{recipe.preprocess.colour}, `{recipe.preprocess.resize}` framing.",
             f"- Classes: {', '.join(f'{c} ({c.label})' for c in classes)}.",
-            f"- Trained by the recipe `{fields['name']}.toml`: best of {facts['epochs']} epochs by "
-            f"{facts['monitor']['name']} (epoch {facts['best_epoch'] + 1}), in {facts['seconds'] / 60:.0f} minutes.",
+            f"- Trained by the recipe `{recipe.name}`, seed {recipe.train.seed}: best of {facts['epochs']} epochs "
+            f"by {facts['monitor']['name']} (epoch {facts['best_epoch'] + 1}).",
             f"- The exported graph was compared with the trained network on {parity.n_images} held-out photographs: "
             f"largest difference of a logit {parity.graph_against_torch:.1e} on equal pixels and "
             f"{parity.graph_against_predictions:.1e} from file to logit ({TOLERANCE:g} is accepted).",
             "",
             "## Training data",
             "",
-            f"{training.n_images:,} images of {training.n_groups:,} lesions: {sources}. By diagnosis: {counts}; "
-            f"{facts['training']['coarse_labels']:,} images say only that they are no melanoma. Lesions and copies "
-            "of one picture are never on two sides of the split."
-            + (f" The audit was overridden: {training.audit_override}." if training.audit_override else ""),
+            f"{training.n_images:,} images: {sources}. By diagnosis: {counts}; {facts['training']['coarse_labels']:,} "
+            "more have a label that allows several of these.",
+            "",
+            _separation(training, cases),
             "",
             "## Figures",
             "",
@@ -104,6 +120,8 @@ def model_card(
             "## Limits",
             "",
             _LIMITS,
+            _LIMITS_OF_PUBLIC_DATA if set(training.sources) <= set(SOURCES) - _OWN else _LIMITS_OF_OTHER_DATA,
+            "",
             "## Licence",
             "",
             fields["licence"] + ". The program is MIT. Data:",
@@ -112,6 +130,22 @@ def model_card(
             "",
         ]
     )
+
+
+def _separation(training: TrainingData, cases: Sequence[Case]) -> str:
+    """What is known of how training and judged images were kept apart."""
+    if training.audit_override:
+        return (
+            f"**The split leaks**, and was used because: {training.audit_override}. Believe no figure below."
+        )
+    unknown = sum(not case.lesion_id and not case.patient_id for case in cases)
+    text = "No lesion, patient or file is on two sides of the split."
+    if unknown:
+        text += (
+            f" Of {unknown:,} of {len(cases):,} images the dataset names neither lesion nor patient: for them that "
+            "holds as far as `melascope data audit` recognises copies of a picture."
+        )
+    return text
 
 
 def _figure_table(measurements: tuple[Measurement, ...], point: str) -> list[str]:

@@ -79,6 +79,7 @@ class EpochSampler(Sampler[list[int]]):
         weight_N: NDArray[np.float64] | None = None,
         rank: int = 0,
         world_size: int = 1,
+        first_epoch: int = 0,
     ) -> None:
         self.n_cases, self.batch_size, self.seed, self.weight_N = (
             n_cases,
@@ -87,7 +88,7 @@ class EpochSampler(Sampler[list[int]]):
             weight_N,
         )
         self.rank, self.world_size = rank, world_size
-        self.epoch = 0
+        self.epoch = first_epoch  # loaders with processes of their own begin before `set_epoch` is called
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer before each epoch."""
@@ -127,9 +128,10 @@ class CaseData(L.LightningDataModule):
         cache_folder: Path,
         progress: Progress | None = None,
         workers: int = 0,
+        first_epoch: int = 0,
     ) -> None:
         super().__init__()
-        self.recipe, self.workers = recipe, workers
+        self.recipe, self.workers, self.first_epoch = recipe, workers, first_epoch
         self.sources = sorted({case.source or "" for case in (*train, *val, *evaluate)})
         whole = replace(recipe.preprocess, size_px=recipe.train.cache_px, resize="squash", zoom=1.0)
         self.train_set = CaseDataset(
@@ -152,6 +154,7 @@ class CaseData(L.LightningDataModule):
             weight_N=weight_N,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            first_epoch=self.first_epoch,
         )
         return self._loader(self.train_set, sampler)
 
@@ -182,7 +185,11 @@ class CaseData(L.LightningDataModule):
         spec = self.recipe.preprocess
         if training:
             views = augment(
-                batch.pixels, batch.aspect_N, self.recipe.augment, size_px=self.recipe.train_size_px
+                batch.pixels,
+                batch.aspect_N,
+                self.recipe.augment,
+                size_px=self.recipe.train_size_px,
+                resize=spec.resize,
             )
             pixels, partner_N, share_N = mix(normalise(views, spec.mean, spec.std), self.recipe.augment)
             batch = batch._replace(partner_N=partner_N, share_N=share_N)

@@ -13,15 +13,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import timm
 import torch
 
 from melascope.bundle.manifest import Architecture, Figure, Measurement, TrainingData
 from melascope.bundle.store import CAM_WEIGHT, CARD, MODEL, REFERENCE, Bundle, reference_bytes, write_bundle
 from melascope.datasets.sources import SOURCES
 from melascope.datasets.table import read_cases
+from melascope.decision.calibration import Calibration
+from melascope.decision.operating_point import OperatingPoint
 from melascope.domain.case import Case
 from melascope.errors import UsageError
-from melascope.evaluation.holdout import check_no_leak, fit_decision, rows_of_split
+from melascope.evaluation.holdout import ALL, check_no_leak, fit_decision, rows_of_split
 from melascope.evaluation.measure import headline, measure
 from melascope.evaluation.metrics import UndefinedMetricWarning
 from melascope.evaluation.predictions import Predictions, read_predictions
@@ -129,15 +132,29 @@ def export_run(
         A lesion stands in more than one split.
     """
     run = load_run(folder)
+    judged = sorted({case.split or "" for case in run.predictions.cases} - {calibrate_on})
+    if calibrate_on == ALL or not judged:
+        raise UsageError(
+            f"{folder}: no split is left to measure on (predictions of {', '.join(judged) or calibrate_on}).",
+            remedy="Split with a part `test` as well, and calibrate on `val`: a bundle states what it was measured on.",
+        )
     if run.facts["training"]["audit_override"] is None:
         check_no_leak(run.predictions)
     calibration, points = fit_decision(rows_of_split(run.predictions, calibrate_on))
-    judged = sorted({case.split or "" for case in run.predictions.cases} - {calibrate_on})
+    calibrated = "" if calibrate_on == "val" else f" --calibrate-on {calibrate_on}"
     measurements = [
-        _measurement(run.predictions, split, calibration=calibration, points=points, n_bootstrap=n_bootstrap)
+        _measurement(
+            rows_of_split(run.predictions, split),
+            calibration,
+            points,
+            n_bootstrap=n_bootstrap,
+            name=split,
+            command=f"melascope evaluate RUN --split {split} --prior uniform{calibrated}",
+        )
         for split in judged
     ]
-    sources = [SOURCES[name] for name in run.facts["training"]["sources"] if name in SOURCES]
+    names = list(run.facts["training"]["sources"])
+    sources = [SOURCES[name] for name in names if name in SOURCES]
     fields: dict[str, Any] = {
         "name": run.recipe.name,
         "created": created or datetime.now(UTC).replace(microsecond=0),
@@ -145,7 +162,7 @@ def export_run(
         "architecture": Architecture(
             backbone=run.recipe.model.backbone,
             parameters=run.facts["parameters"],
-            pretrained="none" if run.recipe.model.weights == "none" else "ImageNet-1k",
+            pretrained=_first_weights(run.recipe),
         ),
         "preprocess": run.recipe.preprocess,
         "calibration": calibration,
@@ -165,7 +182,7 @@ def export_run(
             }
         ),
         "measurements": tuple(measurements),
-        "licence": _licence([source.licence for source in sources]),
+        "licence": _licence(names),
         "attributions": tuple(
             f"{source.title}: {source.attribution} ({source.licence})" for source in sources
         ),
@@ -179,37 +196,57 @@ def export_run(
             Path(staging) / "draft.zip", fields, {MODEL: graph, REFERENCE: weights, CARD: b"draft"}
         )
         parity = check_parity(draft, run.network, run.predictions, run.cases, n_images=parity_images)
-    card = model_card(fields, run.recipe, run.facts, parity, calibrate_on=calibrate_on)
+    card = model_card(fields, run.recipe, run.facts, run.cases, parity, calibrate_on=calibrate_on)
     return write_bundle(destination, fields, {MODEL: graph, REFERENCE: weights, CARD: card.encode()}), parity
 
 
 def _measurement(
-    predictions: Predictions, split: str, *, calibration: Any, points: Sequence[Any], n_bootstrap: int
+    predictions: Predictions,
+    calibration: Calibration,
+    points: Sequence[OperatingPoint],
+    *,
+    n_bootstrap: int,
+    name: str,
+    command: str,
 ) -> Measurement:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)  # the manifest says None, the card "undefined"
-        measured = measure(
-            rows_of_split(predictions, split), calibration, points, prior="uniform", n_bootstrap=n_bootstrap
-        )
+        warnings.simplefilter(
+            "ignore", UndefinedMetricWarning
+        )  # the manifest says None, the card "undefined"
+        measured = measure(predictions, calibration, points, prior="uniform", n_bootstrap=n_bootstrap)
 
     def number(value: float) -> float | None:
         return None if np.isnan(value) else value
 
     return Measurement(
-        name=split,
+        name=name,
         n_images=measured.n_images,
         n_groups=measured.n_groups,
         n_melanoma=measured.n_melanoma,
         figures={
-            name: Figure(value=number(f.value), low=number(f.low), high=number(f.high))
-            for name, f in headline(measured).items()
+            figure: Figure(value=number(f.value), low=number(f.low), high=number(f.high))
+            for figure, f in headline(measured).items()
         },
-        command=f"melascope evaluate RUN --split {split} --prior uniform",
+        command=command,
     )
 
 
-def _licence(licences: Sequence[str]) -> str:
-    """What the data asks of weights trained on it; the code itself is MIT."""
-    if any("NC" in licence for licence in licences):
+def _first_weights(recipe: Recipe) -> str:
+    part = recipe.model
+    if part.weights == "none" or part.backbone == "simple_cnn":
+        return "none"
+    if part.weights == "timm":
+        return f"timm {timm.get_pretrained_cfg(part.backbone).hf_hub_id or part.backbone}"
+    return Path(part.weights).name
+
+
+def _licence(sources: Sequence[str]) -> str:
+    """What the data asks of weights trained on it; the program itself is MIT."""
+    licences = {name: SOURCES[name].licence if name in SOURCES else "yours" for name in sources}
+    if unstated := [name for name, licence in licences.items() if licence == "yours"]:
+        return f"Not stated: ask the owner of the images of {', '.join(unstated)}"
+    if any("NC" in licence for licence in licences.values()):
         return "CC BY-NC 4.0: weights trained on non-commercial images; no commercial use"
-    return "CC BY 4.0" if any("BY" in licence for licence in licences) else "MIT"
+    if any("BY" in licence for licence in licences.values()):
+        return "CC BY 4.0"
+    return "CC0"

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,18 +21,19 @@ import timm
 import tomli_w
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 
 from melascope import __version__
 from melascope.datasets.cache import Progress
 from melascope.datasets.table import write_cases
 from melascope.domain.case import Case
-from melascope.errors import RecipeError, TableError, UsageError
+from melascope.errors import MissingExtraError, RecipeError, TableError, UsageError
 from melascope.evaluation.predictions import Predictions, write_predictions
 from melascope.learning.datamodule import CaseData
 from melascope.learning.losses import allowed_classes, class_counts
-from melascope.learning.module import LesionModule
+from melascope.learning.module import LesionModule, validation_figures
 from melascope.learning.recipe import Recipe, load_recipe
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of malloc.h
@@ -109,7 +111,8 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
     keep_freed_memory()
     parts = divide(cases, options.fold)
     folder = options.folder
-    checkpoint = _prepare_folder(folder, recipe, resume=options.resume)
+    _check_monitor(recipe, parts)
+    checkpoint = _prepare_folder(folder, recipe, cases, options)
     L.seed_everything(recipe.train.seed, verbose=False)
     data = CaseData(
         recipe,
@@ -119,6 +122,7 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
         cache_folder=options.cache_folder,
         progress=options.progress,
         workers=options.workers,
+        first_epoch=_epochs_done(checkpoint),
     )
     module = LesionModule(recipe, **imbalance(recipe, data))
     best = ModelCheckpoint(
@@ -129,35 +133,11 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
         enable_version_counter=False,
     )
     last = ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False)
-    trainer = L.Trainer(
-        default_root_dir=folder,
-        accelerator=options.accelerator,
-        devices=options.devices,
-        num_nodes=options.nodes,
-        strategy=options.strategy,
-        max_epochs=recipe.train.epochs,
-        precision=recipe.train.precision,
-        accumulate_grad_batches=recipe.optim.accumulate,
-        gradient_clip_val=recipe.optim.clip_norm or None,
-        use_distributed_sampler=False,  # EpochSampler divides by itself
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-        logger=_loggers(folder, options, recipe),
-        callbacks=[
-            best,
-            last,
-            EarlyStopping(
-                recipe.train.monitor, mode=_mode(recipe), patience=recipe.train.patience, check_finite=True
-            ),
-            *([EMAWeightAveraging(decay=recipe.train.ema_decay)] if recipe.train.ema_decay else []),
-            *options.callbacks,
-        ],
-        enable_model_summary=False,
-        enable_progress_bar=sys.stdout.isatty(),
-    )
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    trainer = _trainer(recipe, options, [best, last])
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # how Lightning ends after Ctrl-C
+        raise KeyboardInterrupt from None
     if trainer.is_global_zero:
         state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
@@ -172,9 +152,55 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
             "monitor": {"name": recipe.train.monitor, "value": float(best.best_model_score or np.nan)},
             "seconds": round(time.monotonic() - began, 1),
         }
-        write_cases(cases, folder / "cases.csv")
         _write_run_facts(folder, recipe, parts, module, options, facts)
     return folder
+
+
+class _Patience(EarlyStopping):
+    """Early stopping that stays stopped when a run is resumed."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop at once if patience had run out."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+def _trainer(recipe: Recipe, options: RunOptions, checkpoints: Sequence[Callback]) -> L.Trainer:
+    freezes = recipe.optim.freeze_epochs > 0 or recipe.optim.backbone_lr_factor == 0
+    if freezes and options.strategy == "ddp":
+        raise UsageError(
+            "The recipe freezes the backbone, which the strategy 'ddp' cannot do.",
+            remedy="Use --strategy ddp_find_unused_parameters_true.",
+        )
+    patience = recipe.train.patience
+    try:
+        return L.Trainer(
+            default_root_dir=options.folder,
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.nodes,
+            strategy=options.strategy,
+            max_epochs=recipe.train.epochs,
+            precision=recipe.train.precision,
+            accumulate_grad_batches=recipe.optim.accumulate,
+            gradient_clip_val=recipe.optim.clip_norm or None,
+            use_distributed_sampler=False,  # EpochSampler divides by itself
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            logger=_loggers(recipe, options),
+            callbacks=[
+                *checkpoints,
+                _Patience(recipe.train.monitor, mode=_mode(recipe), patience=patience, check_finite=True),
+                *([EMAWeightAveraging(decay=recipe.train.ema_decay)] if recipe.train.ema_decay else []),
+                *options.callbacks,
+            ],
+            enable_model_summary=False,
+            enable_progress_bar=sys.stdout.isatty(),
+        )
+    except (MisconfigurationException, ValueError, TypeError) as fault:
+        raise UsageError(
+            f"This machine cannot train so: {fault}",
+            remedy="Check --accelerator, --devices, --nodes and --strategy.",
+        ) from fault
 
 
 def keep_freed_memory() -> None:
@@ -225,37 +251,76 @@ def _mode(recipe: Recipe) -> Literal["min", "max"]:
     return "min" if recipe.train.monitor == "val_loss" else "max"
 
 
-def _prepare_folder(folder: Path, recipe: Recipe, *, resume: bool) -> Path | None:
-    """Save the recipe, or check that a run to be resumed had the same one; the checkpoint to go on from."""
-    recipe_path, last = folder / "recipe.toml", folder / "last.ckpt"
-    if resume:
-        if not recipe_path.exists():
+def _check_monitor(recipe: Recipe, parts: Parts) -> None:
+    """Refuse a monitor that the validation cases do not define: it would end the run after one epoch."""
+    allowed_NC = allowed_classes(parts.val, recipe.model.classes)
+    guesses_NC = np.random.default_rng(0).normal(size=allowed_NC.shape)
+    figures = validation_figures(guesses_NC, allowed_NC, list(recipe.model.classes)) | {"val_loss": 0.0}
+    if np.isnan(figures[recipe.train.monitor]):
+        defined = [
+            name
+            for name in figures
+            if name.startswith(("val_auroc", "val_loss")) and figures[name] == figures[name]
+        ]
+        raise RecipeError(
+            f"train.monitor is {recipe.train.monitor}, which the {len(parts.val)} validation cases do not define.",
+            remedy=f"Use {' or '.join(defined)}, or validate on cases that tell the classes apart.",
+        )
+
+
+def _epochs_done(checkpoint: Path | None) -> int:
+    if checkpoint is None:
+        return 0
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]) + 1
+
+
+def _prepare_folder(folder: Path, recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path | None:
+    """Save what the run is of, or check that a run to be resumed is of the same; the checkpoint to go on from."""
+    recipe_path, last, identity_path = folder / "recipe.toml", folder / "last.ckpt", folder / "identity.json"
+    table = [(c.image_id, c.split, c.sha256, c.diagnosis, c.melanoma) for c in cases]
+    digest = sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+    identity = {"fold": options.fold, "cases": digest, "audit_override": options.audit_override}
+    if options.resume:
+        if not recipe_path.exists() or not identity_path.exists():
             raise UsageError(f"{folder}: there is no run to resume.", remedy="Leave --resume out.")
         if load_recipe(recipe_path) != recipe:
             raise RecipeError(
                 f"{folder}: the run to be resumed has another recipe.",
                 remedy=f"Train {recipe_path} with --resume.",
             )
+        if json.loads(identity_path.read_text(encoding="utf-8")) != identity:
+            raise UsageError(
+                f"{folder}: the run to be resumed has other cases, another split, fold or --allow-leak: going on would "
+                "judge it on cases that it has learnt.",
+                remedy=f"Resume with {folder / 'cases.csv'} and the same options, or name another folder.",
+            )
         return last if last.exists() else None
-    if last.exists():
+    if recipe_path.exists():
         raise UsageError(
             f"{folder}: there is a run already.",
             remedy="Add --resume to go on with it, or name another folder.",
         )
     folder.mkdir(parents=True, exist_ok=True)
     text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    write_cases(cases, folder / "cases.csv")
+    identity_path.write_text(json.dumps(identity) + "\n", encoding="utf-8")
     recipe_path.write_text(f"# Resolved by melascope {__version__}.\n{text}", encoding="utf-8")
     return None
 
 
-def _loggers(folder: Path, options: RunOptions, recipe: Recipe) -> list[Logger]:
+def _loggers(recipe: Recipe, options: RunOptions) -> list[Logger]:
     loggers: list[Logger] = [
-        CSVLogger(folder, name="logs", version=""),
-        TensorBoardLogger(folder, name="tensorboard", version=""),
+        CSVLogger(
+            options.folder, name="logs"
+        ),  # a folder for each session: it would empty that of an earlier one
+        TensorBoardLogger(options.folder, name="tensorboard", version=""),
     ]
     if options.mlflow:
-        from lightning.pytorch.loggers import MLFlowLogger
-
+        if find_spec("mlflow") is None:
+            raise MissingExtraError(
+                "`melascope train --mlflow` needs the package 'mlflow', which is not installed.",
+                remedy="Install it with: pip install 'melascope[mlflow]'",
+            )
         loggers.append(MLFlowLogger(recipe.name, tracking_uri=options.mlflow))
     return loggers
 
@@ -273,6 +338,7 @@ def _write_run_facts(
     digests = sorted(case.sha256 or "" for case in parts.train)
     run = {
         "recipe": recipe.name,
+        "fold": options.fold,
         **facts,
         "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
         "training": {

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from melascope.domain.diagnosis import Diagnosis
+from melascope.errors import RecipeError
 from melascope.learning.backbones import Classifier, build_network, parameter_groups
 from melascope.learning.datamodule import Batch
 from melascope.learning.losses import LabelSetLoss
@@ -78,6 +79,11 @@ class LesionModule(L.LightningModule):
         parts = [torch.cat(column) for column in zip(*self._validated, strict=True)]
         self._validated.clear()
         logits_NC, allowed_NC, loss_N = (part.detach().cpu().numpy() for part in parts)
+        if not np.isfinite(logits_NC).all():
+            raise RecipeError(
+                f"Training diverged: after epoch {self.current_epoch + 1} the network's answers are no finite numbers.",
+                remedy="Lower optim.lr, or raise optim.warmup_epochs; with 16-mixed precision try bf16-mixed.",
+            )
         figures = validation_figures(logits_NC, allowed_NC, list(self.recipe.model.classes))
         figures["val_loss"] = float(loss_N.mean())
         self.log_dict({name: float(value) for name, value in figures.items()}, prog_bar=True, sync_dist=False)

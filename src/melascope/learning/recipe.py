@@ -162,6 +162,12 @@ class Recipe(_Part):
         classes = self.model.classes
         if Diagnosis.MEL not in classes or Diagnosis.UNK in classes or len(set(classes)) != len(classes):
             raise ValueError("model.classes must be distinct, hold MEL and not UNK")
+        if len(classes) < 2:
+            raise ValueError("model.classes must hold another class beside MEL")
+        if self.train.cache_px < self.train_size_px:
+            raise ValueError(
+                f"train.cache_px is {self.train.cache_px}, below the {self.train_size_px} px of training images"
+            )
         if self.augment.zoom[0] > self.augment.zoom[1]:
             raise ValueError("augment.zoom must be (smallest, largest)")
         return self
