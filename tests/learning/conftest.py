@@ -18,7 +18,7 @@ CLASSES = tuple(COLOURS)
 
 
 def drawn_cases(folder: Path, n: int = 300) -> list[Case]:
-    """n cases in 2-image lesions; every tenth nevus says only that it is no melanoma; train, val and test, 10 melanomas each."""
+    """n cases in lesions of two images; every tenth nevus says only that it is no melanoma."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(3)
     cases = []

@@ -88,6 +88,38 @@ def test_prevalence_and_operating_point_reach_the_answer(melascope_cli: Cli, tmp
     assert assessment["melanoma_probability"] < assessment["melanoma_score"]
 
 
+@pytest.fixture
+def carcinoma_bundle_path(tmp_path: Path, make_bundle: Callable[..., object], tiny_fields) -> Path:  # type: ignore[no-untyped-def]
+    """A bundle that takes everything for a basal cell carcinoma, and nothing for a melanoma."""
+    calibration = tiny_fields()["calibration"] | {"bias_C": (-30.0, 0.0, 30.0, 0.0, 0.0, 0.0, 0.0)}
+    path = tmp_path / "carcinoma.zip"
+    make_bundle(path, calibration=calibration)
+    return path
+
+
+def test_another_malignant_diagnosis_is_marked_and_told_of_each_image(
+    melascope_cli: Cli, tmp_path: Path, carcinoma_bundle_path: Path
+) -> None:
+    paths = [draw(tmp_path / f"{seed}.png", seed) for seed in range(2)]
+    sentence = "the most probable diagnosis is basal cell carcinoma"
+    done = melascope_cli("assess", *paths, "--bundle", carcinoma_bundle_path)
+    assert done.out.count("no sign of melanoma (!)") == 2
+    told = " ".join(done.out.split())
+    for name in ("0.png", "1.png"):
+        assert f"(!) {name}: But {sentence}" in told
+    done = melascope_cli("assess", *paths, "--bundle", carcinoma_bundle_path, "--format", "csv")
+    for row in csv.DictReader(io.StringIO(done.out)):
+        assert row["decision"] == "no-sign-of-melanoma"
+        assert sentence in row["reasons"]
+    one = melascope_cli("assess", paths[0], "--bundle", carcinoma_bundle_path)
+    assert " ".join(one.out.split()).count(sentence) == 1
+
+
+def test_a_decision_without_caution_is_not_marked(melascope_cli: Cli, tmp_path: Path) -> None:
+    done = melascope_cli("assess", draw(tmp_path / "a.png"), draw(tmp_path / "b.png", 1))
+    assert "(!)" not in done.out
+
+
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [

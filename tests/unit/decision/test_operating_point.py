@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -83,3 +85,11 @@ def test_too_few_lesions_are_refused_though_there_are_many_images():
             melanoma_N,
             [f"m{i % 9}" for i in range(50)] + [f"o{i}" for i in range(50)],
         )
+
+
+@given(score_N=st.lists(st.floats(0, 1), min_size=1, max_size=20), threshold=st.floats(0, 1))
+def test_one_rule_for_one_score_and_for_many_and_the_threshold_itself_is_referred(score_N, threshold):
+    drawn_N, melanoma_N = np.arange(40) / 40, np.repeat([0.0, 1.0], 20)
+    point = replace(fit_operating_points(drawn_N, melanoma_N, lesions(40))[0], threshold=threshold)
+    assert point.refers(np.array(score_N)).tolist() == [point.refers(score) for score in score_N]
+    assert point.refers(threshold)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melascope.decision.prevalence import at_prevalence, melanoma_prevalence
+from melascope.decision.prevalence import at_prevalence, melanoma_prevalence, wanted_prevalence
 from melascope.domain.diagnosis import ISIC2018_CLASSES, Diagnosis
 from melascope.errors import UsageError
 
@@ -19,6 +19,12 @@ def test_equals_the_formula_of_saerens(posterior, fitted, wanted):
     assert found == pytest.approx(expected / expected.sum())
     back = at_prevalence(np.log(found)[None], fitted_C=wanted, wanted_C=fitted)[0]
     assert back == pytest.approx(posterior)
+
+
+@given(fitted=frequencies)
+def test_the_uniform_prior_is_even_and_the_training_prior_changes_nothing(fitted):
+    assert wanted_prevalence("uniform", tuple(fitted)).tolist() == [0.25] * 4
+    assert wanted_prevalence("training", tuple(fitted)).tolist() == fitted.tolist()
 
 
 @given(wanted=st.floats(0.001, 0.999), parts=st.lists(positive, min_size=7, max_size=7))
