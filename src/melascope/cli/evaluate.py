@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from melascope.evaluation.measure import Prior
+    from melascope.decision.prevalence import Prior
 
 
 @click.command("evaluate")

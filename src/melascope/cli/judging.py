@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from melascope.bundle.catalogue import load_bundle
+from melascope.decision.prevalence import Prior
 from melascope.errors import LeakError, UsageError
 from melascope.evaluation.evaluate import Evaluation, Fitted, Subject, evaluate
 from melascope.evaluation.holdout import ALL, check_no_leak, fit_decision, rows_of_split
 from melascope.evaluation.isic_scores import PER_CATEGORY, isic_scores
-from melascope.evaluation.measure import CLASS_FIGURES, MELANOMA_FIGURES, Judged, Prior, judge
+from melascope.evaluation.measure import CLASS_FIGURES, MELANOMA_FIGURES, Judged, judge
 from melascope.evaluation.metrics import UndefinedMetricWarning
 from melascope.evaluation.predictions import Predictions, read_predictions
 from melascope.evaluation.report import FIGURE_NAMES, format_figure, write_report

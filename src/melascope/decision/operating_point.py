@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,14 @@ class OperatingPoint:
     specificity_interval: tuple[float, float]
     n_melanoma: int  #: calibration lesions with melanoma
     n_other: int
+
+    @overload
+    def refers(self, score: float) -> bool: ...
+    @overload
+    def refers(self, score: NDArray[np.floating]) -> NDArray[np.bool_]: ...
+    def refers(self, score: float | NDArray[np.floating]) -> bool | NDArray[np.bool_]:
+        """Whether a lesion of this score, or each of several, is referred: the one rule, threshold included."""
+        return score >= self.threshold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

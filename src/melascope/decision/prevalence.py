@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import UsageError
+
+#: Class frequencies that shown probabilities assume: those of the calibration cases, or all the same.
+Prior = Literal["training", "uniform"]
 
 
 def at_prevalence(
@@ -28,6 +33,15 @@ def at_prevalence(
     """
     shift_C = np.log(np.asarray(wanted_C, dtype=np.float64)) - np.log(np.asarray(fitted_C, dtype=np.float64))
     return np.asarray(softmax(log_probabilities_NC + shift_C, axis=1))
+
+
+def wanted_prevalence(
+    prior: Prior, fitted_C: NDArray[np.floating] | tuple[float, ...]
+) -> NDArray[np.float64]:
+    """Class frequencies of a prior, shape (classes,), summing to 1, for a model calibrated under `fitted_C`."""
+    if prior == "uniform":
+        return np.full(len(fitted_C), 1 / len(fitted_C))
+    return np.asarray(fitted_C, dtype=np.float64)
 
 
 def melanoma_prevalence(

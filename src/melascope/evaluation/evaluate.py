@@ -10,9 +10,10 @@ import numpy as np
 from melascope import __version__
 from melascope.decision.calibration import Calibration
 from melascope.decision.operating_point import OperatingPoint
+from melascope.decision.prevalence import Prior
 from melascope.errors import MelascopeError
 from melascope.evaluation.compare import Comparison, compare
-from melascope.evaluation.measure import Judged, Metrics, Prior, judge, measure
+from melascope.evaluation.measure import Judged, Metrics, judge, measure
 from melascope.evaluation.predictions import Predictions
 from melascope.evaluation.subgroups import Subgroup, by_subgroup
 

@@ -13,20 +13,18 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from melascope.decision.calibration import Calibration
 from melascope.decision.operating_point import LesionVotes, OperatingPoint, lesion_votes
-from melascope.decision.prevalence import at_prevalence
+from melascope.decision.prevalence import Prior, at_prevalence, wanted_prevalence
 from melascope.domain.diagnosis import Diagnosis
 from melascope.evaluation import metrics
 from melascope.evaluation.intervals import Estimate, Named, Statistic, estimate
 from melascope.evaluation.predictions import Predictions
-
-Prior = Literal["training", "uniform"]
 
 #: Threshold-free figures of melanoma, then of the classes.
 MELANOMA_FIGURES = (
@@ -162,14 +160,14 @@ def judge(predictions: Predictions, calibration: Calibration, *, prior: Prior = 
     The melanoma score stays at the prevalence of the calibration cases, as every threshold does.
     """
     log_probability_NC = calibration.log_probabilities(predictions.logits_NC)
-    n_classes = len(predictions.classes)
-    wanted_C = calibration.prevalence_C if prior == "training" else (1 / n_classes,) * n_classes
     return Judged(
         predictions=predictions,
         score_N=np.exp(log_probability_NC[:, predictions.classes.index(Diagnosis.MEL)]),
         log_probability_NC=log_probability_NC,
         probability_NC=at_prevalence(
-            log_probability_NC, fitted_C=calibration.prevalence_C, wanted_C=wanted_C
+            log_probability_NC,
+            fitted_C=calibration.prevalence_C,
+            wanted_C=wanted_prevalence(prior, calibration.prevalence_C),
         ),
     )
 
@@ -263,9 +261,9 @@ def point_statistic(judged: Judged, operating_points: Sequence[OperatingPoint]) 
     def of_weights(weight_BN: NDArray[np.float64]) -> Named:
         named: Named = {}
         for point in operating_points:
-            images = metrics.Counts.of_decision(score_N >= point.threshold, melanoma_N, weight_BN[:, known_N])
+            images = metrics.Counts.of_decision(point.refers(score_N), melanoma_N, weight_BN[:, known_N])
             lesions = metrics.Counts.of_decision(
-                votes.score_L >= point.threshold, votes.melanoma_L, weight_BN[:, votes.image_L]
+                point.refers(votes.score_L), votes.melanoma_L, weight_BN[:, votes.image_L]
             )
             of_point = {
                 "sensitivity": images.sensitivity(),
@@ -283,7 +281,7 @@ def point_statistic(judged: Judged, operating_points: Sequence[OperatingPoint]) 
     outcome_N = judged.predictions.melanoma_N
     shares: dict[str, NDArray[np.bool_]] = {}
     for point in operating_points:
-        referred_N = judged.score_N >= point.threshold
+        referred_N = point.refers(judged.score_N)
         shares |= {
             f"sensitivity@{point.name}": outcome_N == 1,
             f"specificity@{point.name}": outcome_N == 0,

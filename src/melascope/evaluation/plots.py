@@ -69,7 +69,7 @@ def roc_plot(judged: Judged, points: Sequence[OperatingPoint]) -> str:
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.7, linestyle=":", label="guessing")
         axes.plot(roc.false_positive_rate_BT()[0], roc.sensitivity_BT()[0], color=_MELANOMA)
         for point, marker in zip(points, "osD^vP*X", strict=False):
-            referred_N = score_N >= point.threshold
+            referred_N = point.refers(score_N)
             axes.plot(
                 referred_N[~melanoma_N].mean(),
                 referred_N[melanoma_N].mean(),

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from melascope.domain.diagnosis import Diagnosis
 
@@ -77,32 +71,3 @@ FORMATS: Mapping[str, SubmissionFormat] = {
         ),
     )
 }
-
-
-def write_submission(
-    submission: SubmissionFormat,
-    image_ids: Sequence[str],
-    probabilities_NC: NDArray[np.floating],
-    classes: Sequence[Diagnosis],
-    path: Path,
-) -> None:
-    """Write a whole submission, replacing what was there; the file appears complete or not at all.
-
-    Parameters
-    ----------
-    image_ids
-        Names of n images, without suffix.
-    probabilities_NC
-        Shape (n, classes), rows sum to 1.
-    classes
-        Of the columns.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(submission.header)
-        for image_id, probability_C in zip(image_ids, probabilities_NC, strict=True):
-            of_class = dict(zip(classes, probability_C.tolist(), strict=True))
-            writer.writerow(submission.row(image_id, of_class))
-    os.replace(partial, path)

@@ -188,7 +188,7 @@ class Assessor:
         point = manifest.operating_point(operating_point)
         shown_C = manifest.calibration.prevalence_C if prevalence_C is None else prevalence_C
         probabilities = dict(zip(manifest.classes, map(float, probabilities_C), strict=True))
-        decision = Decision.REFER if score >= point.threshold else Decision.NO_SIGN
+        decision = Decision.REFER if point.refers(score) else Decision.NO_SIGN
         return Assessment(
             image=ImageFacts(
                 name=image.name,
