@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -17,6 +17,8 @@ from melascope.cli.image_files import find_images, printable, spreadsheet_cell, 
 from melascope.errors import MelascopeError, UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from melascope.domain.assessment import Assessment
     from melascope.domain.image import RgbImage
     from melascope.runtime.assessor import Assessor
@@ -163,37 +165,21 @@ class HeatmapFolder:
 
 def _print_table(report: _Report, assessor: Assessor) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    from melascope.domain.assessment import Decision
     from melascope.runtime.reasons import percent
 
     console = Console(highlight=False)
     if report.assessments:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("Image", overflow="fold", ratio=2)
-        table.add_column("Melanoma", justify="right", no_wrap=True)
-        table.add_column("Decision", no_wrap=True)
-        table.add_column("Most probable diagnoses", ratio=3)
-        file_names = [Path(assessment.image.name).name for assessment in report.assessments]
-        unique = len(set(file_names)) == len(file_names)
-        for assessment, file_name in zip(report.assessments, file_names, strict=True):
-            likeliest = sorted(assessment.probabilities.items(), key=lambda item: -item[1])[:3]
-            style = "bold red" if assessment.decision is Decision.REFER else "green"
-            diagnoses = ", ".join(f"{diagnosis.label} {percent(share)}" for diagnosis, share in likeliest)
-            table.add_row(
-                Text(file_name if unique else assessment.image.name),
-                percent(assessment.melanoma_probability),
-                Text(assessment.decision.label, style=style),
-                diagnoses.replace(" %", "\N{NO-BREAK SPACE}%"),
-            )
+        table, cautions = _table(report.assessments)
         console.print(table)
         console.print()
-    if len(report.assessments) == 1:
-        for reason in report.assessments[0].reasons:
-            console.print(Text(reason))
-        console.print()
+        # One image gets all its reasons, the caution among them.
+        notes = report.assessments[0].reasons if len(report.assessments) == 1 else cautions
+        for note in notes:
+            console.print(Text(note))
+        if notes:
+            console.print()
     for file in report.heatmap_files:
         console.print(Text(f"Heatmap: {printable(file)}"), soft_wrap=True)
     if report.assessments:
@@ -201,6 +187,41 @@ def _print_table(report: _Report, assessor: Assessor) -> None:
         threshold = percent(used.threshold, decimals=1)
         console.print(f"Bundle {report.bundle_id}; operating point {used.name}, threshold {threshold}.")
     console.print(Text(assessor.manifest.intended_use, style="italic"))
+
+
+def _table(assessments: Sequence[Assessment]) -> tuple[Table, list[str]]:
+    """A row an image, and the cautions of the rows that are marked with (!)."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from melascope.domain.assessment import Decision
+    from melascope.runtime.reasons import other_malignancy, percent
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Image", overflow="fold", ratio=2)
+    table.add_column("Melanoma", justify="right", no_wrap=True)
+    table.add_column("Decision", no_wrap=True)
+    table.add_column("Most probable diagnoses", ratio=3)
+    cautions: list[str] = []
+    file_names = [Path(assessment.image.name).name for assessment in assessments]
+    unique = len(set(file_names)) == len(file_names)
+    for assessment, file_name in zip(assessments, file_names, strict=True):
+        name = file_name if unique else assessment.image.name
+        decision = Text(assessment.decision.label, style="green")
+        if assessment.decision is Decision.REFER:
+            decision.style = "bold red"
+        elif caution := other_malignancy(assessment.decision, assessment.probabilities):
+            decision = Text(f"{decision} (!)", style="bold yellow")
+            cautions.append(f"(!) {name}: {caution}")
+        likeliest = sorted(assessment.probabilities.items(), key=lambda item: -item[1])[:3]
+        diagnoses = ", ".join(f"{diagnosis.label} {percent(share)}" for diagnosis, share in likeliest)
+        table.add_row(
+            Text(name),
+            percent(assessment.melanoma_probability),
+            decision,
+            diagnoses.replace(" %", "\N{NO-BREAK SPACE}%"),
+        )
+    return table, cautions
 
 
 def _print_json(report: _Report, _assessor: Assessor) -> None:
@@ -234,7 +255,7 @@ def _print_csv(report: _Report, assessor: Assessor) -> None:
     writer.writerow(
         (
             "image", "decision", "melanoma_probability", "melanoma_score", "operating_point", "threshold",
-            *(f"probability_{diagnosis}" for diagnosis in classes), "bundle_id", "sha256", "heatmap",
+            *(f"probability_{diagnosis}" for diagnosis in classes), "bundle_id", "sha256", "heatmap", "reasons",
         )
     )  # fmt: skip
     files = report.heatmap_files or repeat("")
@@ -251,5 +272,6 @@ def _print_csv(report: _Report, assessor: Assessor) -> None:
                 assessment.bundle_id,
                 assessment.image.sha256,
                 spreadsheet_cell(printable(file)),
+                " ".join(assessment.reasons),
             )
         )

@@ -17,6 +17,7 @@ from melascope.domain.case import Case
 from melascope.errors import UsageError
 
 if TYPE_CHECKING:
+    from melascope.decision.prevalence import Prior
     from melascope.domain.image import RgbImage
     from melascope.runtime.assessor import Assessor
 
@@ -53,7 +54,7 @@ def command(
     source: Path,
     out_path: Path,
     format_name: str,
-    prior: str,
+    prior: Prior,
     bundle_name: str | None,
     batch_size: int,
     threads: int | None,

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from melascope.bundle.manifest import Manifest
 from melascope.cli.image_files import spreadsheet_cell
-from melascope.decision.prevalence import at_prevalence
+from melascope.decision.prevalence import Prior, at_prevalence, wanted_prevalence
 from melascope.domain.assessment import Decision
 from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.evaluation.predictions import table_header, table_row
 from melascope.interop.isic_submission import FORMATS as SUBMISSION_FORMATS
+from melascope.runtime.reasons import other_malignancy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +27,7 @@ class RowFormat:
     row: Callable[[Case, NDArray[np.float64]], Sequence[object]]
 
 
-def row_format(name: str, manifest: Manifest, *, prior: str = "training") -> RowFormat:
+def row_format(name: str, manifest: Manifest, *, prior: Prior = "training") -> RowFormat:
     """The format of that name for a bundle.
 
     Parameters
@@ -37,32 +38,31 @@ def row_format(name: str, manifest: Manifest, *, prior: str = "training") -> Row
         The class frequencies that probabilities assume: `training`, those of the calibration cases; `uniform`
         divides them out, which is what balanced accuracy wants.
     """
-    classes = manifest.classes
+    classes, calibration = manifest.classes, manifest.calibration
     if name == "predictions":
         return RowFormat(header=table_header(classes), row=table_row)
 
     def probabilities(logits_C: NDArray[np.float64]) -> dict[Diagnosis, float]:
-        log_probabilities_1C = manifest.calibration.log_probabilities(logits_C[None])
-        if prior == "uniform":
-            uniform_C = np.full(len(classes), 1 / len(classes))
-            shown_1C = at_prevalence(
-                log_probabilities_1C, fitted_C=manifest.calibration.prevalence_C, wanted_C=uniform_C
-            )
-        else:
-            shown_1C = np.exp(log_probabilities_1C)
+        shown_1C = at_prevalence(
+            calibration.log_probabilities(logits_C[None]),
+            fitted_C=calibration.prevalence_C,
+            wanted_C=wanted_prevalence(prior, calibration.prevalence_C),
+        )
         return dict(zip(classes, map(float, shown_1C[0]), strict=True))
 
     if name == "csv":
         point = manifest.operating_point()
 
         def csv_row(case: Case, logits_C: NDArray[np.float64]) -> Sequence[object]:
-            score = manifest.calibration.probabilities(logits_C[None])[0, classes.index(Diagnosis.MEL)]
-            decision = Decision.REFER if score >= point.threshold else Decision.NO_SIGN
+            score = float(calibration.probabilities(logits_C[None])[0, classes.index(Diagnosis.MEL)])
+            decision = Decision.REFER if point.refers(score) else Decision.NO_SIGN
+            shown = probabilities(logits_C)
             return (
                 spreadsheet_cell(case.image_id),
                 decision,
-                float(score),
-                *probabilities(logits_C).values(),
+                score,
+                *shown.values(),
+                other_malignancy(decision, shown),
             )
 
         header = (
@@ -70,6 +70,7 @@ def row_format(name: str, manifest: Manifest, *, prior: str = "training") -> Row
             "decision",
             "melanoma_score",
             *(f"probability_{diagnosis}" for diagnosis in classes),
+            "note",
         )
         return RowFormat(header=header, row=csv_row)
 

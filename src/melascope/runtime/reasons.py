@@ -40,13 +40,25 @@ def reasons(
             f"Where {percent(stated_prevalence)} of lesions are melanomas, as stated, the probability is "
             f"{percent(probabilities[Diagnosis.MEL])}; the stated share never changes the decision."
         )
+    caution = other_malignancy(decision, probabilities)
+    return (*sentences, caution) if caution else tuple(sentences)
+
+
+def other_malignancy(decision: Decision, probabilities: Mapping[Diagnosis, float]) -> str:
+    """The caution owed where no melanoma is suspected but the most probable diagnosis is malignant; else empty.
+
+    Parameters
+    ----------
+    probabilities
+        As shown to the doctor.
+    """
     likeliest = max(probabilities, key=lambda diagnosis: probabilities[diagnosis])
-    if decision is Decision.NO_SIGN and likeliest.malignant:
-        sentences.append(
-            f"But the most probable diagnosis is {likeliest.label}, {percent(probabilities[likeliest])}, "
-            "which needs attention as well."
-        )
-    return tuple(sentences)
+    if decision is not Decision.NO_SIGN or not likeliest.malignant:
+        return ""
+    return (
+        f"But the most probable diagnosis is {likeliest.label}, {percent(probabilities[likeliest])}, "
+        "which needs attention as well."
+    )
 
 
 def percent(fraction: float, *, decimals: int = 0) -> str:
