@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     "--compare", "other", type=click.Path(path_type=Path), help="Another model's run or predictions."
 )
 @click.option(
-    "--allow-leak", metavar="REASON", help="Judge although lesions cross splits; the reason is kept."
+    "--allow-leak",
+    metavar="REASON",
+    help="Judge although the model may have seen these lesions; the reason is kept.",
 )
 @click.option(
     "--official",

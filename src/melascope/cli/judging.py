@@ -6,7 +6,9 @@ import hashlib
 import json
 import math
 import warnings
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from melascope.bundle.catalogue import load_bundle
+from melascope.datasets.leaks import check_split
+from melascope.datasets.table import read_cases
 from melascope.decision.prevalence import Prior
-from melascope.errors import LeakError, UsageError
+from melascope.errors import LeakError, TableError, UsageError
 from melascope.evaluation.evaluate import Evaluation, Fitted, Subject, evaluate
-from melascope.evaluation.holdout import ALL, check_no_leak, fit_decision, rows_of_split
+from melascope.evaluation.holdout import ALL, check_no_leak, check_unseen, fit_decision, rows_of_split
 from melascope.evaluation.isic_scores import PER_CATEGORY, isic_scores
-from melascope.evaluation.measure import CLASS_FIGURES, MELANOMA_FIGURES, Judged, judge
+from melascope.evaluation.measure import CLASS_FIGURES, MELANOMA_FIGURES, judge
 from melascope.evaluation.metrics import UndefinedMetricWarning
 from melascope.evaluation.predictions import Predictions, read_predictions
 from melascope.evaluation.report import FIGURE_NAMES, format_figure, write_report
@@ -31,6 +35,8 @@ _POINT_COLUMNS = {
     "specificity (lesions)": "lesion_specificity",
 }
 _MAIN_POINT = "sensitivity-95"
+#: Files of a finished run.
+_PREDICTIONS, _CASES, _FACTS = "predictions.csv", "cases.csv", "run.json"
 
 
 def run_evaluation(
@@ -48,29 +54,32 @@ def run_evaluation(
     output: str,
 ) -> None:
     """Judge a run folder or predictions table; the parameters are the command's options."""
-    table_path = _table(path)
-    predictions, leak_override = _read(table_path, allow_leak)
-    fitted = _fitted(predictions, split, calibrate_on, bundle)
-    subject = Subject(
-        name=_name(table_path),
-        sha256=hashlib.sha256(table_path.read_bytes()).hexdigest(),
-        split=split,
-        leak_override=leak_override,
-    )
+
+    def candidate(named: Path) -> _Candidate:
+        return _candidate(named, split=split, calibrate_on=calibrate_on, bundle=bundle, allow_leak=allow_leak)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)  # the tables say "undefined" where it is so
+        mine = candidate(path)
+        theirs = None if other is None else candidate(other)
+        overrides = [*mine.overrides, *(theirs.overrides if theirs else ())]
         evaluation = evaluate(
-            rows_of_split(predictions, split),
-            fitted,
-            subject,
+            mine.rows,
+            mine.fitted,
+            Subject(
+                name=mine.name,
+                sha256=hashlib.sha256(mine.table_path.read_bytes()).hexdigest(),
+                split=split,
+                leak_override="; ".join(dict.fromkeys(overrides)) or None,
+            ),
             prior=prior,
             n_bootstrap=n_bootstrap,
             seed=seed,
-            other=None
-            if other is None
-            else _other(_table(other), allow_leak, split, calibrate_on, bundle, prior),
+            other=(theirs.name, judge(theirs.rows, theirs.fitted.calibration, prior=prior))
+            if theirs
+            else None,
         )
-    paths = write_report(evaluation, out or table_path.parent / "evaluation")
+    paths = write_report(evaluation, out or mine.table_path.parent / "evaluation")
     if output == "json":
         click.echo(json.dumps(evaluation.to_dict(), allow_nan=False))
         return
@@ -79,25 +88,105 @@ def run_evaluation(
         click.echo(f"wrote {written}")
 
 
-def _table(path: Path) -> Path:
-    return path / "predictions.csv" if path.is_dir() else path
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Candidate:
+    """A model's rows to judge, and what decides on them."""
+
+    table_path: Path
+    rows: Predictions
+    fitted: Fitted
+    overrides: tuple[str, ...]  #: why it was trained or is judged although figures of it may flatter it
+
+    @property
+    def name(self) -> str:
+        """The run's folder says more than "predictions.csv"."""
+        return f"{self.table_path.resolve().parent.name}/{self.table_path.name}"
 
 
-def _name(table_path: Path) -> str:
-    """The run's folder says more than "predictions.csv"."""
-    return f"{table_path.resolve().parent.name}/{table_path.name}"
+def _candidate(
+    path: Path, *, split: str, calibrate_on: str | None, bundle: str | None, allow_leak: str | None
+) -> _Candidate:
+    """Read a run folder or a predictions table.
 
-
-def _read(table_path: Path, allow_leak: str | None) -> tuple[Predictions, str | None]:
-    """The table, and the reason for judging it if it leaks."""
+    Raises
+    ------
+    UsageError
+        A folder that is no finished run; rows to judge that calibration is fitted on.
+    LeakError
+        What is judged may have been learnt from or fitted on, and no reason is given.
+    """
+    table_path = path / _PREDICTIONS if path.is_dir() else path
+    run = _run_of(path)
     predictions = read_predictions(table_path)
+    rows = rows_of_split(predictions, split)
+    checks = [partial(check_no_leak, predictions)]
+    if run is not None:
+        checks.append(partial(_check_trained_split, run))
+    if bundle is not None:
+        checks.append(partial(check_unseen, rows))
+    excused = _excused(checks, allow_leak)
+    trained = None if run is None else _audit_override(run)
+    return _Candidate(
+        table_path=table_path,
+        rows=rows,
+        fitted=_fitted(predictions, split, calibrate_on, bundle),
+        overrides=tuple(reason for reason in (trained, excused) if reason),
+    )
+
+
+def _run_of(path: Path) -> Path | None:
+    """The finished run that a folder, or the predictions in it, is of; None for any other table."""
+    folder = path if path.is_dir() else path.parent
+    if not path.is_dir() and not (path.name == _PREDICTIONS and (folder / _FACTS).is_file()):
+        return None
+    for name in (_PREDICTIONS, _CASES, _FACTS):
+        if not (folder / name).is_file():
+            raise UsageError(
+                f"{folder}: {name} is missing; this is no finished run.",
+                remedy="Finish it with `melascope train ... --resume`, or name a predictions table itself.",
+            )
+    return folder
+
+
+def _check_trained_split(run: Path) -> None:
+    """The whole split of a run: its predictions hold no training rows, and cannot show what they leak."""
+    leaks = check_split(read_cases(run / _CASES))
+    if leaks:
+        raise LeakError(
+            f"{run / _CASES}: the split that the model was trained on leaks in {len(leaks)} "
+            f"place{'s' if len(leaks) > 1 else ''}, the first: {leaks[0]}.",
+            remedy="Split with `melascope data split` and train anew, or give a reason with --allow-leak.",
+        )
+
+
+def _audit_override(run: Path) -> str | None:
+    """The reason that was given for training on a split that leaks.
+
+    Raises
+    ------
+    TableError
+        `run.json` is not what training writes.
+    """
     try:
-        check_no_leak(predictions)
+        reason = json.loads((run / _FACTS).read_text(encoding="utf-8"))["training"]["audit_override"]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise TableError(
+            f"{run / _FACTS}: does not say how the model was trained ({fault!r}).",
+            remedy="Name the folder of a run as `melascope train` left it.",
+        ) from fault
+    return None if reason is None else f"trained on a split that leaks: {reason}"
+
+
+def _excused(checks: Iterable[Callable[[], None]], allow_leak: str | None) -> str | None:
+    """The reason given, if a check needs one."""
+    try:
+        for check in checks:
+            check()
     except LeakError:
         if allow_leak is None:
             raise
-        return predictions, allow_leak
-    return predictions, None
+        return allow_leak
+    return None
 
 
 def _fitted(predictions: Predictions, split: str, calibrate_on: str | None, bundle: str | None) -> Fitted:
@@ -116,6 +205,7 @@ def _fitted(predictions: Predictions, split: str, calibrate_on: str | None, bund
             operating_points=manifest.operating_points,
             main_point=manifest.default_operating_point,
             origin=f"those of the bundle {manifest.id}",
+            other_lesions=False,
         )
     fitting = calibrate_on or "val"
     if split == fitting or ALL in (split, fitting):
@@ -129,21 +219,8 @@ def _fitted(predictions: Predictions, split: str, calibrate_on: str | None, bund
         operating_points=points,
         main_point=_MAIN_POINT,
         origin=f"fitted on the split “{fitting}” of the same file",
+        other_lesions=True,
     )
-
-
-def _other(
-    table_path: Path,
-    allow_leak: str | None,
-    split: str,
-    calibrate_on: str | None,
-    bundle: str | None,
-    prior: Prior,
-) -> tuple[str, Judged]:
-    """The second model's rows, calibrated in the same way on its own."""
-    predictions, _ = _read(table_path, allow_leak)
-    fitted = _fitted(predictions, split, calibrate_on, bundle)
-    return _name(table_path), judge(rows_of_split(predictions, split), fitted.calibration, prior=prior)
 
 
 def _print(evaluation: Evaluation) -> None:

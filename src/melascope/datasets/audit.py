@@ -158,7 +158,7 @@ def _conflicts(cases: Sequence[Case], clusters: Mapping[str, str]) -> list[Confl
     return [
         Conflict(
             kind=kind,
-            key=str(key[1]) if isinstance(key, tuple) else str(key),
+            key=str(key),
             labels={case.image_id: label_of(case.diagnosis, case.melanoma) for case in inside},
         )
         for (kind, key), inside in members.items()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from melascope.domain.case import Case
 from melascope.errors import LeakError
-
-#: Ids that the ISIC archive or the makers of HAM10000 and BCN20000 gave: the same in every dataset.
-_SHARED_ID = re.compile(r"(HAM|BCN|IL|IP)_\d+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +47,7 @@ def check_split(cases: Sequence[Case], clusters: Mapping[str, Hashable] | None =
         image_ids = tuple(case.image_id for case in inside)
         if len(splits) > 1 and image_ids not in leaks:
             leaks[image_ids] = Leak(
-                kind=kind, key=_printed(key), splits=tuple(sorted(splits)), image_ids=image_ids
+                kind=kind, key=str(key), splits=tuple(sorted(splits)), image_ids=image_ids
             )
     return list(leaks.values())
 
@@ -75,22 +71,12 @@ def refuse_leaks(leaks: Sequence[Leak]) -> None:
 def bonds(case: Case, clusters: Mapping[str, Hashable] | None = None) -> dict[str, Hashable]:
     """What ties a case to others: kind of bond -> key that cases tied so have in common."""
     values: dict[str, Hashable] = {
-        "patient": _scoped(case.patient_id, case.source),
-        "lesion": _scoped(case.lesion_id, case.source),
+        "patient": case.patient,
+        "lesion": case.lesion,
         "bytes": case.sha256,
         "duplicate": (clusters or {}).get(case.image_id),
     }
     return {kind: key for kind, key in values.items() if key is not None}
-
-
-def _scoped(identifier: str | None, source: str | None) -> Hashable:
-    if identifier is None or _SHARED_ID.fullmatch(identifier):
-        return identifier
-    return source, identifier
-
-
-def _printed(key: Hashable) -> str:
-    return str(key[1]) if isinstance(key, tuple) else str(key)
 
 
 def group_cases(cases: Sequence[Case], clusters: Mapping[str, Hashable] | None = None) -> list[str]:

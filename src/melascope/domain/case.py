@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 
 from melascope.domain.diagnosis import Diagnosis
+
+#: Ids that the ISIC archive or the makers of HAM10000 and BCN20000 gave: the same in every dataset.
+_SHARED_ID = re.compile(r"(HAM|BCN|IL|IP)_\d+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,14 +30,31 @@ class Case:
     sha256: str | None = None  #: of the file's bytes
 
     @property
+    def patient(self) -> str | None:
+        """The patient, told apart from other datasets' patients of that id; None where unknown."""
+        return self._scoped("patient", self.patient_id)
+
+    @property
+    def lesion(self) -> str | None:
+        """The lesion, told apart from other datasets' lesions of that id; None where unknown."""
+        return self._scoped("lesion", self.lesion_id)
+
+    @property
+    def vote(self) -> str:
+        """The unit of a vote: the lesion, else the image itself."""
+        return self.lesion or f"{self.source or ''}/image/{self.image_id}"
+
+    @property
     def group(self) -> str:
         """The most that may share a side of a split: the patient, else the lesion, else the image itself."""
-        source = self.source or ""
-        if self.patient_id:
-            return f"{source}/patient/{self.patient_id}"
-        if self.lesion_id:
-            return f"{source}/lesion/{self.lesion_id}"
-        return f"{source}/image/{self.image_id}"
+        return self.patient or self.vote
+
+    def _scoped(self, kind: str, identifier: str | None) -> str | None:
+        """An id of a dataset's own is of that dataset; one that datasets share is the same in all of them."""
+        if not identifier:
+            return None
+        source = "isic" if _SHARED_ID.fullmatch(identifier) else self.source or ""
+        return f"{source}/{kind}/{identifier}"
 
 
 CASE_COLUMNS = tuple(field.name for field in fields(Case))

@@ -28,6 +28,7 @@ class Fitted:
     operating_points: tuple[OperatingPoint, ...]
     main_point: str  #: name of the operating point that summaries speak of
     origin: str  #: in words
+    other_lesions: bool  #: known to be fitted on lesions that are not among those judged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +38,7 @@ class Subject:
     name: str  #: of the file
     sha256: str  #: of the file
     split: str
-    leak_override: str | None  #: the reason given for judging a table whose lesions cross splits
+    leak_override: str | None  #: the reason given where lesions judged may have been learnt from
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from melascope.evaluation.predictions import Predictions
 
 #: In place of a split's name: every row.
 ALL = "all"
+_LEARNT_FROM = ("train", "val")
 
 
 def rows_of_split(predictions: Predictions, split: str) -> Predictions:
@@ -56,6 +57,29 @@ def check_no_leak(predictions: Predictions) -> None:
             f"{len(leaking)} lesions or patients stand in more than one split, the first {first!r} in "
             f"{' and '.join(sorted(splits[first]))}: figures from such a table flatter the model.",
             remedy="Split with `melascope data split` and train anew, or give a reason with --allow-leak.",
+        )
+
+
+def check_unseen(rows: Predictions) -> None:
+    """Refuse rows of splits that models learn from or are fitted on: train, val, and numbered folds.
+
+    Of a bundle it is not known which lesions it has seen; the names of the splits are what there is to go by.
+
+    Raises
+    ------
+    LeakError
+        Naming those splits.
+    """
+    seen = Counter(
+        case.split
+        for case in rows.cases
+        if case.split and (case.split in _LEARNT_FROM or case.split.isdecimal())
+    )
+    if seen:
+        listed = ", ".join(f"{name}: {n}" for name, n in sorted(seen.items()))
+        raise LeakError(
+            f"Of the rows to judge, some are of splits that models are trained or fitted on ({listed}).",
+            remedy="Judge --split test, or say with --allow-leak why the bundle has not seen these.",
         )
 
 

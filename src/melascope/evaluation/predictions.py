@@ -61,12 +61,7 @@ class Predictions:
     @property
     def lesions_N(self) -> list[str]:
         """Lesion, or the image itself where that is unknown: the unit of a vote."""
-        return [
-            f"{case.source or ''}/lesion/{case.lesion_id}"
-            if case.lesion_id
-            else f"{case.source or ''}/{case.image_id}"
-            for case in self.cases
-        ]
+        return [case.vote for case in self.cases]
 
     def where(self, keep_N: Sequence[bool] | NDArray[np.bool_]) -> Predictions:
         """The rows for which `keep_N` holds."""

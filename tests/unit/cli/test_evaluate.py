@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from melascope.cli.evaluate import command
+from melascope.datasets.table import write_cases
 from melascope.domain.case import Case
 from melascope.domain.diagnosis import ISIC2018_CLASSES, Diagnosis
 from melascope.errors import LeakError, MelascopeError, TableError, UsageError
@@ -17,7 +18,7 @@ def run_folder(tmp_path):
     return write_run(tmp_path / "mine", seed=0)
 
 
-def write_run(folder, *, seed, n=400, leak=False):
+def write_run(folder, *, seed, n=400, leak=False, trained_on=(), audit_override=None):
     truth, noise = np.random.default_rng(42), np.random.default_rng(seed)
     classes_N = truth.choice(7, n, p=(0.2, 0.5, 0.08, 0.06, 0.1, 0.03, 0.03))
     cases = tuple(
@@ -36,7 +37,14 @@ def write_run(folder, *, seed, n=400, leak=False):
     write_predictions(
         Predictions(classes=ISIC2018_CLASSES, logits_NC=logits_NC, cases=cases), folder / "predictions.csv"
     )
+    learnt = Case(image_id="ISIC_t", path="t.jpg", lesion_id="L_t", source="ham10000", split="train")
+    write_cases([learnt, *trained_on, *(replace(case, path="x.jpg") for case in cases)], folder / "cases.csv")
+    (folder / "run.json").write_text(json.dumps({"training": {"audit_override": audit_override}}))
     return folder
+
+
+def override(folder):
+    return json.loads((folder / "evaluation" / "metrics.json").read_text())["subject"]["leak_override"]
 
 
 def invoke(*arguments):
@@ -91,30 +99,65 @@ def test_a_leaking_table_is_refused_unless_a_reason_is_given_and_kept(tmp_path):
     assert "ham10000/lesion/L398" in refuse(LeakError, leaking)
     result = invoke(leaking, "--allow-leak", "looking at the leak", "--bootstrap", 0)
     assert result.exit_code == 0, result.output
-    told = json.loads((leaking / "evaluation" / "metrics.json").read_text())
-    assert told["subject"]["leak_override"] == "looking at the leak"
+    assert override(leaking) == "looking at the leak"
 
 
 def test_a_reason_without_a_leak_is_not_recorded(run_folder):
     invoke(run_folder, "--allow-leak", "just in case", "--bootstrap", 0)
-    told = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
-    assert told["subject"]["leak_override"] is None
+    assert override(run_folder) is None
+
+
+@pytest.mark.parametrize("named", ["", "predictions.csv"])
+def test_a_lesion_trained_on_and_judged_is_refused_though_no_prediction_shows_it(tmp_path, named):
+    learnt = Case(image_id="other", path="o.jpg", lesion_id="L0", source="ham10000", split="train")
+    leaking = write_run(tmp_path / "leaking", seed=0, trained_on=[learnt])
+    told = refuse(LeakError, leaking / named)
+    assert "ham10000/lesion/L0 is in test and train" in told
+    assert "--allow-leak" in told
+    result = invoke(leaking / named, "--allow-leak", "a look at it", "--bootstrap", 0)
+    assert result.exit_code == 0, result.output
+    assert override(leaking) == "a look at it"
+
+
+def test_the_reason_for_training_on_a_leak_follows_the_run_and_what_is_compared_with_it(run_folder, tmp_path):
+    forced = write_run(tmp_path / "forced", seed=1, audit_override="no other data")
+    for arguments in ((forced,), (run_folder, "--compare", forced, "--out", forced / "evaluation")):
+        assert invoke(*arguments, "--bootstrap", 0).exit_code == 0
+        assert override(forced) == "trained on a split that leaks: no other data"
+    assert "no other data" in (forced / "evaluation" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "cases.csv", "run.json"])
+def test_a_folder_that_is_no_finished_run_is_refused(run_folder, name):
+    (run_folder / name).unlink()
+    assert f"{name} is missing" in refuse(UsageError, run_folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"training": {}}'])
+def test_a_run_that_does_not_say_how_it_was_trained_is_refused(run_folder, text):
+    (run_folder / "run.json").write_text(text)
+    assert "how the model was trained" in refuse(TableError, run_folder)
 
 
 def test_a_bundle_gives_calibration_and_thresholds_for_every_row(run_folder, tiny_bundle_path):
-    result = invoke(run_folder, "--bundle", tiny_bundle_path, "--split", "all", "--bootstrap", 0)
+    everything = (run_folder, "--bundle", tiny_bundle_path, "--split", "all", "--bootstrap", 0)
+    assert "(val: 200)" in refuse(LeakError, *everything)
+    result = invoke(*everything, "--allow-leak", "the bundle is older than these")
     assert result.exit_code == 0, result.output
+    assert override(run_folder) == "the bundle is older than these"
     told = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
     assert told["metrics"]["n_images"] == 400
     assert "bundle" in told["fitted"]["origin"]
     refuse(UsageError, run_folder, "--bundle", tiny_bundle_path, "--calibrate-on", "val")
+    assert invoke(run_folder, "--bundle", tiny_bundle_path, "--bootstrap", 0).exit_code == 0
+    assert override(run_folder) is None
 
 
 def test_a_bundle_of_other_classes_is_refused(run_folder, tiny_bundle_path):
     whole = read_predictions(run_folder / "predictions.csv")
     fewer = replace(whole, classes=whole.classes[:6], logits_NC=whole.logits_NC[:, :6])
     write_predictions(fewer, run_folder / "predictions.csv")
-    assert "VASC" in refuse(UsageError, run_folder, "--bundle", tiny_bundle_path, "--split", "all")
+    assert "VASC" in refuse(UsageError, run_folder, "--bundle", tiny_bundle_path)
 
 
 def test_official_scores_of_a_submission(tmp_path):

@@ -117,8 +117,8 @@ def test_conflicts_need_two_known_labels(save: Callable[..., Case]) -> None:
         ]
     )
     assert [(conflict.kind, conflict.key) for conflict in found.conflicts] == [
-        ("lesion", "a"),
-        ("lesion", "d"),
+        ("lesion", "/lesion/a"),
+        ("lesion", "/lesion/d"),
     ]
     assert found.conflicts[0].labels == {"a1": "NV", "a2": "MEL"}
 

@@ -122,13 +122,13 @@ def test_each_kind_of_leak_is_told() -> None:
     def pair(**ties: str) -> list[Case]:
         return [Case(image_id=s, path="", split=s, source="x", **ties) for s in ("train", "test")]
 
-    for ties, kind in (
-        ({"patient_id": "p"}, "patient"),
-        ({"lesion_id": "l"}, "lesion"),
-        ({"sha256": "s"}, "bytes"),
+    for ties, kind, key in (
+        ({"patient_id": "p"}, "patient", "x/patient/p"),
+        ({"lesion_id": "l"}, "lesion", "x/lesion/l"),
+        ({"sha256": "s"}, "bytes", "s"),
     ):
         (leak,) = check_split(pair(**ties))
-        assert (leak.kind, leak.key, leak.splits) == (kind, next(iter(ties.values())), ("test", "train"))
+        assert (leak.kind, leak.key, leak.splits) == (kind, key, ("test", "train"))
     (leak,) = check_split(pair(), {"train": 4, "test": 4})
     assert leak.kind == "duplicate"
     with pytest.raises(LeakError, match="leaks in 1 place: duplicate 4 is in test and train"):

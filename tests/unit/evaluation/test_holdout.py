@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from melascope.errors import LeakError, MelascopeError
-from melascope.evaluation.holdout import check_no_leak, fit_decision, rows_of_split
+from melascope.evaluation.holdout import check_no_leak, check_unseen, fit_decision, rows_of_split
 from melascope.evaluation.predictions import Predictions
 
 
@@ -34,6 +34,27 @@ def test_a_lesion_leaks_even_where_its_images_name_different_patients(simulated)
     odd = moved(predictions, second, lesion_id="L1", patient_id="Q")
     with pytest.raises(LeakError, match="lesion/L1"):
         check_no_leak(moved(odd, first, patient_id="P"))
+
+
+def test_an_id_that_datasets_share_leaks_across_them(simulated):
+    predictions = simulated(60)
+    of_test, of_val = (
+        next(n for n, case in enumerate(predictions.cases) if case.split == split)
+        for split in ("test", "val")
+    )
+    shared = moved(
+        moved(predictions, of_test, lesion_id="HAM_7"), of_val, lesion_id="HAM_7", source="isic2018"
+    )
+    with pytest.raises(LeakError, match="isic/lesion/HAM_7"):
+        check_no_leak(shared)
+
+
+def test_splits_that_models_learn_from_are_told(simulated):
+    check_unseen(rows_of_split(simulated(60), "test"))
+    check_unseen(simulated(10, split="holdout"))
+    for split in ("train", "val", "0", "12"):
+        with pytest.raises(LeakError, match=rf"\({split}: "):
+            check_unseen(simulated(10, split=split))
 
 
 def test_splits_are_told_by_name(simulated):

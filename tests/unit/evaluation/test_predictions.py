@@ -35,6 +35,12 @@ def test_the_unit_of_a_vote_is_the_lesion_and_of_a_draw_the_patient(simulated):
     )
 
 
+def test_a_lesion_that_two_datasets_hold_votes_once(simulated):
+    predictions = simulated(9).take(range(2))
+    cases = [replace(c, lesion_id="IL_1", source=s) for c, s in zip(predictions.cases, "ab", strict=True)]
+    assert replace(predictions, cases=tuple(cases)).lesions_N == ["isic/lesion/IL_1"] * 2
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -25,7 +25,11 @@ def rows_and_fitted(simulated):
     predictions = simulated(500)
     calibration, points = fit_decision(rows_of_split(predictions, "val"))
     fitted = Fitted(
-        calibration=calibration, operating_points=points, main_point="sensitivity-95", origin="fitted on val"
+        calibration=calibration,
+        operating_points=points,
+        main_point="sensitivity-95",
+        origin="fitted on val",
+        other_lesions=True,
     )
     return rows_of_split(predictions, "test"), fitted
 
@@ -108,6 +112,24 @@ def test_an_override_stands_out(tmp_path, rows_and_fitted):
     paths = write_report(evaluate(rows, fitted, subject, n_bootstrap=0), tmp_path)
     assert json.loads(paths[0].read_text())["subject"]["leak_override"] == "a test of the page"
     assert "a test of the page" in paths[1].read_text()
+
+
+def test_thresholds_are_of_other_lesions_only_where_that_is_known(tmp_path, rows_and_fitted):
+    rows, fitted = rows_and_fitted
+
+    def page(fitted, subject):
+        return write_report(evaluate(rows, fitted, subject, n_bootstrap=0), tmp_path)[1].read_text()
+
+    assert "chosen on other lesions, then applied" in page(fitted, SUBJECT)
+    for unsure in (
+        page(replace(fitted, other_lesions=False), SUBJECT),
+        page(fitted, replace(SUBJECT, leak_override="a reason")),
+    ):
+        assert "chosen on other lesions, then applied" not in unsure
+        assert (
+            "thresholds fitted on val; that they were chosen on other lesions than these is not known"
+            in unsure
+        )
 
 
 def test_subgroups_part_the_cases_and_small_ones_have_no_figures(rows_and_fitted):
