@@ -181,7 +181,7 @@ def audit(table: Path, out: Path) -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--fixed", multiple=True, metavar="SPLIT", help="Cases of this split stay in it (repeatable).")
 @click.option(
-    "--audit", "report", type=_PATH, help="An audit.json with the duplicates, instead of looking again."
+    "--audit", "report", type=_PATH, help="The audit.json of TABLE, instead of looking for duplicates again."
 )
 def split(
     table: Path,
@@ -201,7 +201,7 @@ def split(
     shares = _shares(fractions) if fractions else None
     cases = read_cases(table)
     if report is not None:
-        clusters = read_clusters(report)
+        clusters = read_clusters(report, cases)
     else:
         with ExitStack() as bars:
             clusters = find_clusters(cases, progress=_bars(bars))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -114,22 +115,35 @@ def find_clusters(cases: Sequence[Case], *, progress: StageProgress) -> dict[str
     return cluster_duplicates(exact, near)
 
 
-def read_clusters(file: Path) -> dict[str, str]:
-    """The duplicate clusters of an `audit.json`.
+def images_digest(cases: Sequence[Case]) -> str:
+    """SHA-256 of the table's image ids and file digests, in hex: the same in any order, with any labels."""
+    pairs = sorted((case.image_id, case.sha256 or "") for case in cases)
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
+
+def read_clusters(file: Path, cases: Sequence[Case]) -> dict[str, str]:
+    """The duplicate clusters of the `audit.json` of a case table.
 
     Raises
     ------
     DatasetError
-        The file is absent or was not written by an audit.
+        The file is absent, was not written by an audit, or is of other images.
     """
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
-        return {image_id: name for name, ids in report["clusters"].items() for image_id in ids}
+        digest = report["images_digest"]
+        clusters = {image_id: name for name, ids in report["clusters"].items() for image_id in ids}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as fault:
         raise DatasetError(
             f"{file}: is no report of an audit ({fault}).",
             remedy="Name the audit.json that `melascope data audit` wrote.",
         ) from fault
+    if digest != images_digest(cases):
+        raise DatasetError(
+            f"{file}: the audit is of other images than the {len(cases)} of this table.",
+            remedy="Audit this table anew with `melascope data audit`, or leave out --audit.",
+        )
+    return clusters
 
 
 def _duplicates(

@@ -14,7 +14,7 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
-from melascope.datasets.audit import FORMAT_VERSION, Audit
+from melascope.datasets.audit import FORMAT_VERSION, Audit, images_digest
 from melascope.datasets.files import open_case_bytes
 from melascope.datasets.sources.layout import label_of
 from melascope.domain.case import Case
@@ -40,6 +40,7 @@ def as_json(audit: Audit) -> dict[str, object]:
     return {
         "format_version": FORMAT_VERSION,
         "images": len(audit.cases),
+        "images_digest": images_digest(audit.cases),
         "leaks": [asdict(leak) for leak in audit.leaks],
         "exact_duplicates": [list(ids) for ids in audit.exact],
         "near_duplicates": [asdict(pair) | {"known_as_one": pair not in unexplained} for pair in audit.near],

@@ -14,7 +14,7 @@ from PIL import Image
 from melascope.cli.data import command
 from melascope.datasets.sources import SOURCES
 from melascope.datasets.table import read_cases
-from melascope.errors import LeakError, TableError, UsageError
+from melascope.errors import DatasetError, LeakError, TableError, UsageError
 
 
 def run(*words: object) -> Result:
@@ -53,6 +53,10 @@ def test_import_split_audit(folders: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.csv"
     succeed("split", cases, "--folds", 3, "--audit", tmp_path / "audit/audit.json", "--out", again)
     assert {case.split for case in read_cases(again)} == {"0", "1", "2"}
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(cases.read_text().splitlines()[:-1]) + "\n")
+    refused = run("split", other, "--folds", 3, "--audit", tmp_path / "audit/audit.json", "--out", again)
+    assert isinstance(refused.exception, DatasetError)
 
 
 def test_a_leak_exits_5_after_the_report_is_written(folders: Path, tmp_path: Path) -> None:

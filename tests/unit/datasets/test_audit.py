@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,11 +156,26 @@ def test_report_round_trip_and_escaping(save: Callable[..., Case], tmp_path: Pat
     report = json.loads((tmp_path / "report/audit.json").read_text())
     assert [pair["known_as_one"] for pair in report["near_duplicates"]].count(True) == 1
     assert report["balance"]["age"]["UNK"] == {"40 to 59": 1, "unknown": 3}
-    assert read_clusters(tmp_path / "report/audit.json") == found.clusters
+    assert read_clusters(tmp_path / "report/audit.json", cases[::-1]) == found.clusters
+
+
+def test_the_audit_of_another_table_is_refused(save: Callable[..., Case], tmp_path: Path) -> None:
+    cases = [save("a", photograph(1), sha256="a" * 64), save("b", photograph(2), sha256="b" * 64)]
+    write_report(audit(cases), tmp_path)
+    relabelled = [replace(case, split="train", diagnosis=Diagnosis.NV) for case in cases]
+    assert read_clusters(tmp_path / "audit.json", relabelled) == {}
+    others = (
+        cases[:1],
+        [*cases, replace(cases[0], image_id="c")],
+        [cases[0], replace(cases[1], sha256=None)],
+    )
+    for other in others:
+        with pytest.raises(DatasetError, match=r"other images than the .* Audit this table anew"):
+            read_clusters(tmp_path / "audit.json", other)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"clusters": [1]}'])
 def test_what_is_no_audit_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "audit.json").write_text(text)
     with pytest.raises(DatasetError, match="no report of an audit"):
-        read_clusters(tmp_path / "audit.json")
+        read_clusters(tmp_path / "audit.json", [])
