@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -23,6 +24,22 @@ COMMANDS = {
     "export": ("export", "Turn a training run into a bundle."),
     "bundle": ("bundle", "List, show, verify and choose bundles."),
     "doctor": ("doctor", "Tell what is installed, which bundle answers, and whether it verifies."),
+}
+
+
+_FULL = "Make room there, then run the command again."
+_CLOSED = "Choose a place that you may read and write."
+_OTHER_KIND = "A file stands where a folder is wanted, or the other way round: name another path."
+#: errno -> what helps
+_REMEDIES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _CLOSED,
+    errno.EPERM: _CLOSED,
+    errno.EROFS: _CLOSED,
+    errno.EEXIST: _OTHER_KIND,
+    errno.ENOTDIR: _OTHER_KIND,
+    errno.EISDIR: _OTHER_KIND,
 }
 
 
@@ -63,6 +80,7 @@ def run() -> None:
     warnings.showwarning = _note
     try:
         status = main.main(standalone_mode=False)
+        sys.stdout.flush()
     except MelascopeError as error:
         _fail(error)
     except ModuleNotFoundError as fault:
@@ -74,9 +92,19 @@ def run() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output (head, less) has gone: that is no fault
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(0)
+    except OSError as fault:
+        try:
+            sys.stdout.flush()
+        except OSError:  # what is still to be printed cannot be, and must not fail once more at the end
+            _drop_output()
+        _fail(_system_fault(fault))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _note(message: Warning | str, *_where: object, **_how: object) -> None:
@@ -89,6 +117,18 @@ def _fail(error: MelascopeError) -> None:
     if error.remedy:
         click.echo(f"  {error.remedy}", err=True)
     sys.exit(error.exit_status)
+
+
+def _system_fault(fault: OSError) -> MelascopeError:
+    """What the system refused, in words; a file that is being written, unlike one to open, has no name in it."""
+    from melascope.cli.image_files import printable
+
+    path = fault.filename2 or fault.filename
+    where = "What the command writes" if path is None else printable(os.fsdecode(path) if isinstance(path, bytes) else path)
+    return MelascopeError(
+        f"{where}: {fault.strerror or fault}.",
+        remedy=_REMEDIES.get(fault.errno or 0, "Check the path and its disk, then run the command again."),
+    )
 
 
 def _missing_extra(command: str, fault: ModuleNotFoundError) -> MelascopeError:
