@@ -11,6 +11,7 @@ import click
 import pytest
 
 from melascope.cli.main import main
+from melascope.domain.diagnosis import Diagnosis
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -49,8 +50,40 @@ def test_every_command_in_the_documents_parses(page: str, line: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_and_recipe_in_the_documents_exists(page: Path) -> None:
     text = page.read_text()
-    for target in re.findall(r"\]\(([^)#\s]+)\)", text):
-        if not target.startswith(("http://", "https://")):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+    pictures = re.findall(r"""<img\b[^>]*?\bsrc=["']([^"']+)["']""", text)
+    for target in links + pictures:
+        if not target.startswith(("http://", "https://", "mailto:", "data:")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
     for recipe in re.findall(r"recipes/[\w.-]+\.toml", text):
         assert (ROOT / recipe).exists(), f"{page.name} names {recipe}"
+
+
+def unfilled_markers(text: str) -> list[str]:
+    """Markers of text that was to be filled in: `<!-- word -->`."""
+    return re.findall(r"<!--\s*[\w-]+\s*-->", text)
+
+
+def unfilled_cells(text: str) -> list[str]:
+    """Cells of tables' bodies that are one word in capitals and no class."""
+    rows, found = [line.strip() for line in text.splitlines()], []
+    for row, following in zip(rows, [*rows[1:], ""], strict=True):
+        if row.startswith("|") and not re.match(r"\|[\s:|-]+$", following):  # else it is a table's header
+            cells = [cell.strip() for cell in row.strip("|").split("|")]
+            found += [c for c in cells if re.fullmatch(r"[A-Z][A-Z_]{2,}", c) and c not in set(Diagnosis)]
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_marker_is_left_to_be_filled_in(page: Path) -> None:
+    assert unfilled_markers(page.read_text()) == []
+
+
+def test_no_experiment_is_left_without_its_figure() -> None:
+    assert unfilled_cells((ROOT / "docs" / "experiments.md").read_text()) == []
+
+
+def test_what_is_left_is_told_from_remarks_headers_and_classes() -> None:
+    assert unfilled_markers("<!-- demo --> <!-- a whole remark -->") == ["<!-- demo -->"]
+    table = "| AUROC | what |\n|---|:-:|\n| MEL | 0.9 |\n| kept | ALLOCATOR |\n\nTODAY\n"
+    assert unfilled_cells(table) == ["ALLOCATOR"]
