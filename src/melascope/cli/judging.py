@@ -15,6 +15,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from melascope.bundle.catalogue import load_bundle
 from melascope.datasets.leaks import check_split
@@ -204,7 +205,7 @@ def _fitted(predictions: Predictions, split: str, calibrate_on: str | None, bund
             calibration=manifest.calibration,
             operating_points=manifest.operating_points,
             main_point=manifest.default_operating_point,
-            origin=f"those of the bundle {manifest.id}",
+            origin=f"as in the bundle {manifest.id}",
             other_lesions=False,
         )
     fitting = calibrate_on or "val"
@@ -230,6 +231,11 @@ def _print(evaluation: Evaluation) -> None:
         f"melanomas ({', '.join(f'{source} {n}' for source, n in measured.sources.items())}); "
         f"calibration and thresholds {evaluation.fitted.origin}"
     )
+    if evaluation.subject.leak_override is not None:
+        console.print(
+            Text(f"The figures may flatter the model; judged because: {evaluation.subject.leak_override}"),
+            style="bold red",
+        )
     table = Table(Column("figure", no_wrap=True), "value (95 % interval)", box=None, pad_edge=False)
     for name in MELANOMA_FIGURES + CLASS_FIGURES:
         of = "melanoma: " if name in MELANOMA_FIGURES else "all classes: "

@@ -124,7 +124,9 @@ def _system_fault(fault: OSError) -> MelascopeError:
     from melascope.cli.image_files import printable
 
     path = fault.filename2 or fault.filename
-    where = "What the command writes" if path is None else printable(os.fsdecode(path) if isinstance(path, bytes) else path)
+    where = "What the command writes"
+    if path is not None:
+        where = printable(os.fsdecode(path) if isinstance(path, bytes) else path)
     return MelascopeError(
         f"{where}: {fault.strerror or fault}.",
         remedy=_REMEDIES.get(fault.errno or 0, "Check the path and its disk, then run the command again."),

@@ -99,6 +99,7 @@ def test_a_leaking_table_is_refused_unless_a_reason_is_given_and_kept(tmp_path):
     assert "ham10000/lesion/L398" in refuse(LeakError, leaking)
     result = invoke(leaking, "--allow-leak", "looking at the leak", "--bootstrap", 0)
     assert result.exit_code == 0, result.output
+    assert "may flatter the model; judged because: looking at the leak" in result.output
     assert override(leaking) == "looking at the leak"
 
 

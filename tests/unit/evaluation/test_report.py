@@ -127,7 +127,7 @@ def test_thresholds_are_of_other_lesions_only_where_that_is_known(tmp_path, rows
     ):
         assert "chosen on other lesions, then applied" not in unsure
         assert (
-            "thresholds fitted on val; that they were chosen on other lesions than these is not known"
+            "thresholds fitted on val; whether they were chosen on other lesions than these is not known"
             in unsure
         )
 
