@@ -44,7 +44,11 @@ if __name__ == "__main__":
         print(images_per_second(keep=sys.argv[1] == "keep"))
     else:
         rates = {
-            way: float(subprocess.run([sys.executable, __file__, way], capture_output=True, text=True, check=True).stdout)
+            way: float(
+                subprocess.run(
+                    [sys.executable, __file__, way], capture_output=True, text=True, check=True
+                ).stdout
+            )
             for way in ("give-back", "keep", "give-back", "keep")
         }
         print(", ".join(f"{way}: {rate:.1f} images/s" for way, rate in rates.items()))

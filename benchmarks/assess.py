@@ -53,7 +53,10 @@ def main() -> None:
     pixels = preprocess([image.pixels_HWC], spec)
     torch.set_num_threads(default_threads())
     part = ModelPart(
-        backbone=bundle.manifest.architecture.backbone, weights="none", classes=bundle.manifest.classes
+        backbone=bundle.manifest.architecture.backbone,
+        weights="none",
+        classes=bundle.manifest.classes,
+        mirrors=bundle.manifest.architecture.mirrors,
     )
     network = build_network(part, in_chans=spec.channels).eval()
     tensor = torch.from_numpy(np.array(pixels))

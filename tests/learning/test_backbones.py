@@ -20,6 +20,22 @@ def test_simple_cnn_takes_any_size_from_28_up(size_px: int, channels: int) -> No
     torch.testing.assert_close(outputs.embedding, outputs.features.mean(dim=(2, 3)))
 
 
+def test_mirror_images_are_averaged_when_judging_only() -> None:
+    torch.manual_seed(1)
+    alone = build_network(ModelPart(backbone="simple_cnn", weights="none"), in_chans=3)
+    mirrored = build_network(ModelPart(backbone="simple_cnn", weights="none", mirrors=4), in_chans=3)
+    mirrored.load_state_dict(alone.state_dict())
+    alone.eval()
+    mirrored.eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    whole, turned = mirrored(pixels), mirrored(pixels.flip(3))
+    mean = sum(alone(pixels.flip(axes)).logits for axes in ((), (3,), (2,), (2, 3))) / 4
+    torch.testing.assert_close(whole.logits, mean)
+    torch.testing.assert_close(turned.logits, whole.logits)
+    torch.testing.assert_close(turned.features.flip(3), whole.features)
+    assert not torch.allclose(alone(pixels).logits, whole.logits)
+
+
 @pytest.mark.parametrize(("name", "n_features"), [("resnet50", 2048), ("mobilenetv2_100", 1280)])
 def test_timm_backbones_give_a_feature_map(name: str, n_features: int) -> None:
     network = build_network(ModelPart(backbone=name, weights="none"), in_chans=3).eval()

@@ -114,7 +114,7 @@ def test_training_that_diverges_says_so(
         def on_validation_start(self, trainer, pl_module) -> None:
             torch.nn.init.constant_(pl_module.network.head.bias, float("nan"))
 
-    with pytest.raises(RecipeError, match=r"diverged.*epoch 1"):
+    with pytest.raises(RecipeError, match="diverged"):
         fit(recipe, cases, options(tmp_path / "run", run_folder.parent / "cache", callbacks=(Diverge(),)))
 
 
@@ -220,17 +220,12 @@ def test_the_heatmap_equals_grad_cam_on_the_torch_network(
     wrapped = Logits()
     with GradCAM(model=wrapped, target_layers=[network.backbone]) as grad_cam:
         target = ClassifierOutputTarget(bundle.manifest.classes.index(Diagnosis.MEL))
-        raw = grad_cam.compute_cam_per_layer(pixels, [target], eigen_smooth=False)
-    expected_HW = np.asarray(grad_cam_map(raw))
+        expected_HW = grad_cam(pixels, targets=[target])[0]
     assessment = Assessor(bundle).assess([image], heatmap=True)[0]
     assert assessment.heatmap is not None
     ours_HW = np.array(assessment.heatmap.values_HW)
     assert ours_HW.max() == pytest.approx(1.0)
     np.testing.assert_allclose(resized(ours_HW, expected_HW.shape), expected_HW, atol=0.02)
-
-
-def grad_cam_map(raw: list[np.ndarray]) -> np.ndarray:
-    return raw[0][0, 0]
 
 
 def resized(values_HW: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -46,6 +46,7 @@ class Architecture(_Strict):
     backbone: str
     parameters: int
     pretrained: str  #: where the first weights came from; "none" for a random start
+    mirrors: Literal[1, 2, 4] = 1  #: mirror images that the graph averages
 
 
 class TrainingData(_Strict):

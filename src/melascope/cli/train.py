@@ -75,6 +75,7 @@ def command(
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are advertisements
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # between Lightning and torch
     cases = read_cases(table)
     if not allow_leak:
         refuse_leaks(check_split(cases))

@@ -5,6 +5,7 @@ That shape is what makes the class activation map exact (Zhou et al., CVPR 2016)
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,12 +29,23 @@ class Outputs(NamedTuple):
     features: Tensor  #: (n, features, height, width): the last feature map
 
 
-class Classifier(nn.Module):
-    """A backbone, its global average and a softmax layer's logits."""
+#: Axes along which each mirror image is flipped.
+_FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
 
-    def __init__(self, backbone: nn.Module, n_features: int, n_classes: int, dropout: float) -> None:
+
+class Classifier(nn.Module):
+    """A backbone, its global average and a softmax layer's logits.
+
+    When it is not training, the feature maps of `mirrors` mirror images are turned back and averaged. The rest is
+    linear, so the logits are the mean of the images' logits and the class activation map stays exact.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, n_features: int, n_classes: int, *, dropout: float, mirrors: int
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.mirrors = mirrors
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(n_features, n_classes)
         nn.init.normal_(self.head.weight, std=0.01)
@@ -41,7 +53,12 @@ class Classifier(nn.Module):
 
     def forward(self, pixels_NCHW: Tensor) -> Outputs:
         """Shapes as in `Outputs`."""
-        features = self.backbone(pixels_NCHW)
+        flips = _FLIPS[: 1 if self.training else self.mirrors]
+        maps = [self.backbone(pixels_NCHW.flip(axes) if axes else pixels_NCHW) for axes in flips]
+        turned = [
+            features.flip(axes) if axes else features for features, axes in zip(maps, flips, strict=True)
+        ]
+        features = torch.stack(turned).mean(dim=0) if len(turned) > 1 else turned[0]
         embedding = features.mean(dim=(2, 3))
         return Outputs(self.head(self.dropout(embedding)), embedding, features)
 
@@ -73,7 +90,7 @@ def build_network(part: ModelPart, *, in_chans: int) -> Classifier:
                 remedy="Set model.weights = 'none'.",
             )
         simple = SimpleCnn(in_chans)
-        return Classifier(simple, simple.num_features, len(part.classes), part.dropout)
+        return _classifier(simple, simple.num_features, part)
     if not timm.is_model(part.backbone):
         close = timm.list_models(f"*{part.backbone[:6]}*")[:5]
         raise RecipeError(
@@ -109,7 +126,11 @@ def build_network(part: ModelPart, *, in_chans: int) -> Classifier:
         n_features = _cut(model, part)
     backbone = _FeatureMap(model)
     _check_feature_map(backbone, part, in_chans, n_features)
-    return Classifier(backbone, n_features, len(part.classes), part.dropout)
+    return _classifier(backbone, n_features, part)
+
+
+def _classifier(backbone: nn.Module, n_features: int, part: ModelPart) -> Classifier:
+    return Classifier(backbone, n_features, len(part.classes), dropout=part.dropout, mirrors=part.mirrors)
 
 
 def _load_weights(model: nn.Module, part: ModelPart, in_chans: int) -> None:
@@ -145,16 +166,15 @@ def _load_weights(model: nn.Module, part: ModelPart, in_chans: int) -> None:
 
 
 def _add_stem_norm(model: Any, part: ModelPart) -> None:
-    stem = getattr(model, "stem", None)
+    stem: Any = getattr(model, "stem", None)
     if not isinstance(stem, nn.Sequential) or not hasattr(stem, "conv") or not hasattr(stem, "pool"):
         raise RecipeError(
             f"model.stem_norm is set, but {part.backbone} has no stem of convolution and pooling.",
             remedy="It goes with resnetv2_* backbones.",
         )
-    model.stem = nn.Sequential()
-    model.stem.add_module("conv", stem.conv)
-    model.stem.add_module("norm", BatchNormAct2d(stem.conv.out_channels))
-    model.stem.add_module("pool", stem.pool)
+    parts: dict[str, Any] = {name: getattr(stem, name) for name in ("conv", "pool")}
+    norm = BatchNormAct2d(parts["conv"].out_channels)
+    model.stem = nn.Sequential(OrderedDict(conv=parts["conv"], norm=norm, pool=parts["pool"]))
 
 
 def _is_stem(value: Tensor, own: Tensor) -> bool:

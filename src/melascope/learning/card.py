@@ -26,8 +26,8 @@ _FIGURES = {
     "specificity@{point}": "melanoma: specificity at {point}",
     "melanoma_calibration_error": "melanoma: calibration error",
     "macro_auroc": "mean AUROC of the classes",
-    "balanced_accuracy": "balanced accuracy, equal class frequencies assumed",
-    "accuracy": "accuracy, equal class frequencies assumed",
+    "balanced_accuracy": "balanced accuracy of the classes present",
+    "accuracy": "accuracy",
 }
 
 _LIMITS_OF_PUBLIC_DATA = """\
@@ -79,7 +79,8 @@ def model_card(
             "",
             f"- Network: {recipe.model.backbone}, {facts['parameters']:,} parameters, first weights "
             f"{fields['architecture'].pretrained}; input {recipe.preprocess.size_px} x {recipe.preprocess.size_px} "
-            f"{recipe.preprocess.colour}, `{recipe.preprocess.resize}` framing.",
+            f"{recipe.preprocess.colour}, `{recipe.preprocess.resize}` framing"
+            + (f"; the mean over {recipe.model.mirrors} mirror images." if recipe.model.mirrors > 1 else "."),
             f"- Classes: {', '.join(f'{c} ({c.label})' for c in classes)}.",
             f"- Trained by the recipe `{recipe.name}`, seed {recipe.train.seed}: best of {facts['epochs']} epochs "
             f"by {facts['monitor']['name']} (epoch {facts['best_epoch'] + 1}).",
@@ -98,8 +99,9 @@ def model_card(
             "",
             *_figure_table(fields["measurements"], fields["default_operating_point"]),
             "",
-            "Intervals are 95 %, from resampling lesions. Every row comes from the command "
-            "`melascope evaluate RUN --split NAME --prior uniform`, where RUN is the folder of the training run.",
+            "Intervals are 95 %, from resampling lesions. Class figures count images of known diagnosis and assume "
+            "equal class frequencies; `test` are lesions held out of the training sources. Every row comes from the "
+            "command `melascope evaluate RUN --split NAME --prior uniform`, where RUN is the training run's folder.",
             "",
             "## Decision",
             "",

@@ -173,8 +173,15 @@ class CaseData(L.LightningDataModule):
     def _loader(
         self, dataset: CaseDataset, batches: Sampler[list[int]] | list[list[int]]
     ) -> DataLoader[Batch]:
-        # `sampler` rather than `batch_sampler`: an item of the dataset is already a batch.
-        return DataLoader(dataset, sampler=batches, batch_size=None, num_workers=self.workers)
+        # `sampler` rather than `batch_sampler`: an item of the dataset is already a batch. A generator of its own:
+        # beginning an epoch must draw nothing from the global one, which a resumed run begins at another moment.
+        return DataLoader(
+            dataset,
+            sampler=batches,
+            batch_size=None,
+            num_workers=self.workers,
+            generator=torch.Generator().manual_seed(self.recipe.train.seed),
+        )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: augment while training, normalise always."""

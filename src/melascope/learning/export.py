@@ -132,7 +132,9 @@ def export_run(
         A lesion stands in more than one split.
     """
     run = load_run(folder)
-    judged = sorted({case.split or "" for case in run.predictions.cases} - {calibrate_on})
+    judged = sorted(
+        {case.split or "" for case in run.predictions.cases} - {calibrate_on}, key=lambda s: (s != "test", s)
+    )
     if calibrate_on == ALL or not judged:
         raise UsageError(
             f"{folder}: no split is left to measure on (predictions of {', '.join(judged) or calibrate_on}).",
@@ -163,6 +165,7 @@ def export_run(
             backbone=run.recipe.model.backbone,
             parameters=run.facts["parameters"],
             pretrained=_first_weights(run.recipe),
+            mirrors=run.recipe.model.mirrors,
         ),
         "preprocess": run.recipe.preprocess,
         "calibration": calibration,
@@ -236,7 +239,8 @@ def _first_weights(recipe: Recipe) -> str:
     if part.weights == "none" or part.backbone == "simple_cnn":
         return "none"
     if part.weights == "timm":
-        return f"timm {timm.get_pretrained_cfg(part.backbone).hf_hub_id or part.backbone}"
+        weights = timm.get_pretrained_cfg(part.backbone)
+        return f"timm {weights.hf_hub_id if weights and weights.hf_hub_id else part.backbone}"
     return Path(part.weights).name
 
 

@@ -38,6 +38,9 @@ class ModelPart(_Part):
     keep_stages: int | None = Field(default=None, ge=1)
     """Cut a staged backbone (resnetv2_*) after this many stages; none keeps all."""
 
+    mirrors: Literal[1, 2, 4] = 1
+    """Mirror images that the network looks at when it is not training, and averages: itself alone, with the one across,
+    or with those across, upside down and both. Costs as many times the work; a lesion has no left or right."""
     stem_norm: bool = False
     """Batch norm and ReLU between the stem's convolution and pooling, as the ONNX Model Zoo's ResNet v2 has them."""
 
