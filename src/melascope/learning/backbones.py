@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
@@ -141,7 +142,7 @@ def _load_weights(model: nn.Module, part: ModelPart, in_chans: int) -> None:
         )
     try:
         weights = load_file(path)
-    except Exception as fault:  # safetensors raises its own type, which it exports nowhere stable
+    except (SafetensorError, OSError) as fault:
         raise RecipeError(
             f"{path}: not a safetensors file ({fault}).", remedy="Use a .safetensors file."
         ) from fault
