@@ -36,7 +36,7 @@ class Assessor:
     Raises
     ------
     UsageError
-        `threads` below 1.
+        `threads` below 1, or above four times the processors.
     BundleError
         A network that cannot be loaded or does not keep the bundle's contract.
     """

@@ -144,12 +144,13 @@ def session_for(bundle: Bundle, *, threads: int | None = None) -> Session:
     Raises
     ------
     UsageError
-        `threads` below 1.
+        `threads` below 1, or above four times the processors.
     BundleError
         A network that cannot be loaded or does not keep the contract.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads is {threads}.", remedy="Use 1 or more.")
+    most = 4 * default_threads()  # each takes memory, and none beyond the processors helps
+    if threads is not None and not 1 <= threads <= most:
+        raise UsageError(f"threads is {threads}.", remedy=f"Use 1 to {most} on this machine.")
     key = (bundle.id, threads or default_threads())
     with _sessions_lock:
         if key not in _sessions:

@@ -39,8 +39,8 @@ def test_many_threads_get_the_answers_that_one_gets(tiny_bundle: Bundle) -> None
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
-@pytest.mark.parametrize("threads", [0, -1])
-def test_threads_below_one_are_refused(tiny_bundle: Bundle, threads: int) -> None:
+@pytest.mark.parametrize("threads", [0, -1, 100_000])
+def test_senseless_numbers_of_threads_are_refused(tiny_bundle: Bundle, threads: int) -> None:
     with pytest.raises(UsageError, match=f"threads is {threads}"):
         session_for(tiny_bundle, threads=threads)
 
