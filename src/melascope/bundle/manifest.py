@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -63,6 +64,19 @@ class FileEntry(_Strict):
     bytes: int
 
 
+def _texts(value: object) -> Iterator[str]:
+    """Every string in nested dictionaries, lists and tuples, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _texts(key)
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
+
+
 class Manifest(_Strict):
     """See the class's fields; `files` lists every file of the bundle but the manifest itself."""
 
@@ -86,6 +100,9 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
+        for text in _texts(self.model_dump()):
+            if not text.isprintable():  # it would reach terminals and pages
+                raise ValueError(f"a text holds control characters: {text!r}")
         if len(set(self.classes)) != len(self.classes) or Diagnosis.MEL not in self.classes:
             raise ValueError("classes must be distinct and hold MEL")
         if {len(self.calibration.bias_C), len(self.calibration.prevalence_C)} != {len(self.classes)}:

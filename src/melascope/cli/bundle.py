@@ -145,7 +145,7 @@ def _print_facts(manifest: Manifest) -> None:
     for point in manifest.operating_points:
         default = " (default)" if point.name == manifest.default_operating_point else ""
         points.add_row(
-            point.name + default,
+            Text(point.name + default),
             percent(point.threshold, decimals=1),
             percent(point.sensitivity, decimals=1),
             percent(point.specificity, decimals=1),

@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from melascope.bundle.catalogue import load_bundle
+from melascope.cli.image_files import printable
 from melascope.datasets.leaks import check_split
 from melascope.datasets.table import read_cases
 from melascope.decision.prevalence import Prior
@@ -228,7 +229,7 @@ def _print(evaluation: Evaluation) -> None:
     measured, console = evaluation.measured, Console(highlight=False)
     console.print(
         f"{measured.n_images} images of {measured.n_lesions} lesions, {measured.n_melanoma_lesions} of them "
-        f"melanomas ({', '.join(f'{source} {n}' for source, n in measured.sources.items())}); "
+        f"melanomas ({printable(', '.join(f'{source} {n}' for source, n in measured.sources.items()))}); "
         f"calibration and thresholds {evaluation.fitted.origin}"
     )
     if evaluation.subject.leak_override is not None:

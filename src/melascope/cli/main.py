@@ -75,6 +75,7 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line; a MelascopeError becomes its message and its exit status, never a traceback."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - None where it was closed; kept to the end
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.showwarning = _note

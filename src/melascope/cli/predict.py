@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,7 @@ def command(
         )
     cases = _cases_of(source)
     assessor = Assessor(load_bundle(bundle_name), threads=threads, batch_size=batch_size)
+    _refuse_to_overwrite(out_path, [source, *(Path(case.path) for case in cases), Path(bundle_name or "")])
     table_format = row_format(format_name, assessor.manifest, prior=prior)
     identity = {
         "version of melascope": __version__,
@@ -113,6 +115,16 @@ def command(
     return 3
 
 
+def _refuse_to_overwrite(out_path: Path, inputs: Sequence[Path]) -> None:
+    out = os.path.realpath(out_path)
+    for path in inputs:
+        if os.path.realpath(path) == out:
+            raise UsageError(
+                f"--out {printable(out_path)} is an input of this command.",
+                remedy="Choose another file for --out.",
+            )
+
+
 def _cases_of(source: Path) -> list[Case]:
     """The cases of a table; or one for each image of a folder, sorted by id.
 
@@ -142,7 +154,7 @@ def _cases_of(source: Path) -> list[Case]:
                 remedy="An id is a file's name without its suffix: rename one, or list them in a case table.",
             )
         by_id[path.stem] = path
-    return [Case(image_id=stem, path=str(path.resolve())) for stem, path in sorted(by_id.items())]
+    return [Case(image_id=stem, path=os.path.abspath(path)) for stem, path in sorted(by_id.items())]
 
 
 def _load(case: Case) -> RgbImage:

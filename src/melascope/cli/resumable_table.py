@@ -8,13 +8,14 @@ row too many cannot stay.
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from melascope.errors import UsageError
 
@@ -44,7 +45,13 @@ class ResumableTable:
     def __init__(
         self, path: Path, *, columns: Sequence[str], identity: Mapping[str, str], restart: bool = False
     ) -> None:
+        path = Path(os.path.realpath(path))  # written through a link, not over it
+        if path.exists() and not path.is_file():
+            raise UsageError(
+                f"{path} is there and is no plain file.", remedy="Choose another file for --out."
+            )
         self._path = path
+        self._lock_path = path.with_name(f"{path.name}.lock")
         self._errors_path = path.with_name(f"{path.name}.errors.csv")
         self._progress_path = path.with_name(f"{path.name}.progress.json")
         self._partial = path.with_name(f"{path.name}.partial")
@@ -53,6 +60,10 @@ class ResumableTable:
         self.done = self.n_rows = self.n_refused = 0  #: inputs done; among them scored; refused
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = self._locked()
+        except OSError as fault:
+            raise self._unwritable(fault) from fault
+        try:
             if restart or not self._progress_path.exists():
                 self._begin(columns)
             else:
@@ -60,7 +71,11 @@ class ResumableTable:
             self._table = self._partial.open("ab")
             self._errors = self._errors_partial.open("ab")
         except OSError as fault:
+            self._lock.close()
             raise self._unwritable(fault) from fault
+        except UsageError:
+            self._lock.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +85,8 @@ class ResumableTable:
     ) -> None:
         self._table.close()
         self._errors.close()
+        self._lock_path.unlink(missing_ok=True)
+        self._lock.close()
 
     def append(
         self, rows: Iterable[Sequence[object]], refused: Iterable[Sequence[object]], *, done: int
@@ -111,6 +128,19 @@ class ResumableTable:
         os.replace(self._partial, self._path)
         self._progress_path.unlink()
         return self._errors_path if self.n_refused else None
+
+    def _locked(self) -> IO[bytes]:
+        """A lock that the system itself releases when its process ends, however it ends."""
+        lock = self._lock_path.open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise UsageError(
+                f"{self._path}: another run is writing this table.",
+                remedy="Wait for it, or choose another file for --out.",
+            ) from None
+        return lock
 
     def _unwritable(self, fault: OSError) -> UsageError:
         return UsageError(

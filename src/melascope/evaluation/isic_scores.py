@@ -86,6 +86,11 @@ def isic_scores(truth_path: Path, submission_path: Path) -> IsicScores:
             )
     images = sorted(truth_rows)
     truth_NK = _numbers(truth_path, truth_rows, images, categories)
+    if not np.isin(truth_NK, (0.0, 1.0)).all():
+        raise TableError(
+            f"{truth_path}: the truth holds numbers other than 0 and 1.",
+            remedy="Name the challenge's ground truth, not a submission.",
+        )
     probability_NK = _numbers(submission_path, rows, images, categories)
     outside_N = ((probability_NK < 0) | (probability_NK > 1)).any(axis=1)
     if outside_N.any():

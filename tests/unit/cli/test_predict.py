@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import encode, lesion
 from PIL import Image
 
 from melascope.bundle.store import Bundle
@@ -237,3 +239,46 @@ def test_wrong_options_end_with_a_message(
     done = melascope_cli("predict", tmp_path / source, "--out", tmp_path / "p.csv", *options)
     assert done.status == status
     assert message in done.err
+
+
+def test_a_table_is_written_by_one_run_at_a_time(tmp_path: Path) -> None:
+    from melascope.cli.resumable_table import ResumableTable
+    from melascope.errors import UsageError
+
+    def begin() -> ResumableTable:
+        return ResumableTable(tmp_path / "p.csv", columns=["a"], identity={})
+
+    with begin() as table:
+        with pytest.raises(UsageError, match="another run is writing"):
+            begin()
+        table.append([["1"]], [], done=1)
+        table.finish()
+    assert (tmp_path / "p.csv").read_text() == "a\n1\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv"]
+    with begin():
+        pass
+
+
+def test_output_over_an_input_or_a_device_is_refused(
+    tmp_path: Path, melascope_cli: Callable, tiny_bundle_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(encode(lesion(), "PNG"))
+    os.mkfifo(tmp_path / "pipe")
+    for out in (folder / "a.png", tiny_bundle_path, tmp_path / "pipe"):
+        before = out.read_bytes() if out.is_file() else None
+        result = melascope_cli("predict", folder, "--bundle", tiny_bundle_path, "--out", out)
+        assert result.status == 2, result.err
+        assert before is None or out.read_bytes() == before
+
+
+def test_a_link_to_itself_is_one_bad_image(tmp_path: Path, melascope_cli: Callable) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(encode(lesion(), "PNG"))
+    (folder / "self.jpg").symlink_to("self.jpg")
+    result = melascope_cli("predict", folder, "--out", tmp_path / "p.csv")
+    assert result.status == 3
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 2
+    assert "self.jpg" in (tmp_path / "p.csv.errors.csv").read_text()
