@@ -236,6 +236,8 @@ def _measurement(
 
 def _first_weights(recipe: Recipe) -> str:
     part = recipe.model
+    if part.start_from is not None:
+        return f"the run {Path(part.start_from).name}"
     if part.weights == "none" or part.backbone == "simple_cnn":
         return "none"
     if part.weights == "timm":

@@ -29,12 +29,14 @@ from melascope import __version__
 from melascope.datasets.cache import Progress
 from melascope.datasets.table import write_cases
 from melascope.domain.case import Case
-from melascope.errors import MissingExtraError, RecipeError, TableError, UsageError
+from melascope.errors import MissingExtraError, RecipeError, UsageError
 from melascope.evaluation.predictions import Predictions, write_predictions
 from melascope.learning.datamodule import CaseData
 from melascope.learning.losses import allowed_classes, class_counts
 from melascope.learning.module import LesionModule, validation_figures
+from melascope.learning.parts import Parts, divide
 from melascope.learning.recipe import Recipe, load_recipe
+from melascope.learning.start import start_from
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of malloc.h
 
@@ -56,47 +58,6 @@ class RunOptions:
     audit_override: str | None = None  #: the reason given for training on a leaking split
     progress: Progress | None = None  #: of the pixel cache
     callbacks: tuple[Callback, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
-    """A case table, divided for one run."""
-
-    train: tuple[Case, ...]
-    val: tuple[Case, ...]
-    evaluate: tuple[Case, ...]  #: all cases that are not trained on, `val` first
-
-
-def divide(cases: Sequence[Case], fold: str | None) -> Parts:
-    """Train, validation and everything to be judged.
-
-    Without `fold` the splits "train" and "val" are those; with it, the cases of that fold are validated on and those
-    of the other numbered folds trained on. Cases of any other split are judged and never learnt from.
-
-    Raises
-    ------
-    TableError
-        No split at all, or nothing to train or validate on.
-    """
-    if all(case.split is None for case in cases):
-        raise TableError("The case table has no split.", remedy="Make one with `melascope data split`.")
-    if fold is None:
-        train = tuple(case for case in cases if case.split == "train")
-        val = tuple(case for case in cases if case.split == "val")
-    else:
-        val = tuple(case for case in cases if case.split == fold)
-        train = tuple(case for case in cases if (case.split or "").isdigit() and case.split != fold)
-    if not train or not val:
-        found = ", ".join(
-            f"{split or 'none'}: {n}" for split, n in Counter(case.split for case in cases).items()
-        )
-        raise TableError(
-            f"There are {len(train)} cases to train on and {len(val)} to validate on (splits: {found}).",
-            remedy="Give both splits `train` and `val`, or name a fold with --fold.",
-        )
-    trained = {case.image_id for case in (*train, *val)}
-    rest = tuple(case for case in cases if case.split and case.image_id not in trained)
-    return Parts(train=train, val=val, evaluate=(*val, *rest))
 
 
 def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
@@ -125,6 +86,8 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
         first_epoch=_epochs_done(checkpoint),
     )
     module = LesionModule(recipe, **imbalance(recipe, data))
+    if recipe.model.start_from is not None:
+        start_from(Path(recipe.model.start_from), module.network, parts.evaluate)
     best = ModelCheckpoint(
         dirpath=folder,
         filename="best",
@@ -339,6 +302,7 @@ def _write_run_facts(
     run = {
         "recipe": recipe.name,
         "fold": options.fold,
+        "start_from": recipe.model.start_from,
         **facts,
         "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
         "training": {

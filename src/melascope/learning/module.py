@@ -32,7 +32,10 @@ class LesionModule(L.LightningModule):
     def __init__(self, recipe: Recipe, *, prior_SC: np.ndarray, counts_C: np.ndarray) -> None:
         super().__init__()
         self.recipe = recipe
-        self.network: Classifier = build_network(recipe.model, in_chans=recipe.preprocess.channels)
+        part = recipe.model
+        if part.start_from is not None:  # no need to fetch weights that are going to be replaced
+            part = part.model_copy(update={"weights": "none"})
+        self.network: Classifier = build_network(part, in_chans=recipe.preprocess.channels)
         self.network = self.network.to(memory_format=torch.channels_last)
         self.loss = LabelSetLoss(recipe.loss, prior_SC=prior_SC, counts_C=counts_C)
         self._call = torch.compile(self.network) if recipe.train.compile else self.network

@@ -29,6 +29,8 @@ class ModelPart(_Part):
     """`simple_cnn`, or any timm model whose last feature map has the shape (n, channels, height, width)."""
     weights: str = "timm"
     """First weights: `none` (random), `timm` (ImageNet, downloaded by timm), or the path of a safetensors file."""
+    start_from: str | None = None
+    """Folder of an earlier run of the same split, whose network this one goes on from; in place of `weights`."""
     classes: tuple[Diagnosis, ...] = ISIC2018_CLASSES
     """What the softmax head tells apart, in this order; must hold MEL."""
     dropout: Fraction = 0.2
