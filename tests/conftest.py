@@ -70,6 +70,8 @@ def _tiny_network(
 def _tiny_fields(**changes: Any) -> dict[str, Any]:
     point = {
         "target": "sensitivity",
+        "confidence": 0.9,
+        "lower_bound": 0.95,
         "sensitivity_interval": (0.9, 0.99),
         "specificity_interval": (0.6, 0.7),
         "n_melanoma": 120,

@@ -18,7 +18,8 @@ PROBABILITY = st.floats(0, 1)
 
 def point(threshold: float = 0.09, target: str = "sensitivity", value: float = 0.95) -> OperatingPoint:
     return OperatingPoint(
-        name="p", threshold=threshold, target=target, target_value=value, sensitivity=0.952,  # type: ignore[arg-type]
+        name="p", threshold=threshold, target=target, target_value=value,  # type: ignore[arg-type]
+        confidence=0.9, lower_bound=value, sensitivity=0.952,
         sensitivity_interval=(0.91, 0.98), specificity=0.7, specificity_interval=(0.6, 0.8), n_melanoma=120,
         n_other=880,
     )  # fmt: skip
