@@ -179,9 +179,9 @@ def fit_operating_points(
             confidence=confidence,
             lower_bound=lower_bound,
             sensitivity=n_found / len(melanoma_M),
-            sensitivity_interval=_clopper_pearson(n_found, len(melanoma_M)),
+            sensitivity_interval=clopper_pearson(n_found, len(melanoma_M)),
             specificity=n_spared / len(other_O),
-            specificity_interval=_clopper_pearson(n_spared, len(other_O)),
+            specificity_interval=clopper_pearson(n_spared, len(other_O)),
             n_melanoma=len(melanoma_M),
             n_other=len(other_O),
         )
@@ -205,7 +205,8 @@ def _halfway_below(score: float, marks_T: NDArray[np.float64]) -> float:
     return middle if middle > below else score
 
 
-def _clopper_pearson(successes: int, n: int) -> tuple[float, float]:
+def clopper_pearson(successes: int, n: int) -> tuple[float, float]:
+    """The exact 95 % interval of a share, from `successes` among n."""
     low = betaincinv(successes, n - successes + 1, 0.025) if successes else 0.0
     high = betaincinv(successes + 1, n - successes, 0.975) if successes < n else 1.0
     return float(low), float(high)
