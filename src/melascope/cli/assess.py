@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from melascope.cli.image_files import find_images, printable, spreadsheet_cell, tell_left_out
+from melascope.cli.options import PATH, image_limits
 from melascope.errors import MelascopeError, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from melascope.domain.assessment import Assessment
     from melascope.domain.image import RgbImage
+    from melascope.imaging.decode import ImageLimits
     from melascope.runtime.assessor import Assessor
 
 _AT_ONCE = 4  # full-size photographs in memory
@@ -37,7 +39,7 @@ class _Report:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @click.option(
     "--bundle",
     "bundle_name",
@@ -50,7 +52,7 @@ class _Report:
 @click.option(
     "--heatmap",
     "heatmap_folder",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Save a heatmap of each image there.",
 )
@@ -64,6 +66,7 @@ class _Report:
     help="Share of melanomas among your lesions; moves probabilities only.",
 )
 @click.option("--threads", type=int, metavar="N", help="Threads of the network. [default: all processors]")
+@image_limits
 def command(
     paths: tuple[Path, ...],
     bundle_name: str | None,
@@ -72,6 +75,7 @@ def command(
     operating_point: str | None,
     prevalence: float | None,
     threads: int | None,
+    limits: ImageLimits,
 ) -> int:
     """Assess images: the probability of melanoma and a decision for each.
 
@@ -87,7 +91,7 @@ def command(
     assessor = Assessor(load_bundle(bundle_name), threads=threads)
     report = _Report(bundle_id=assessor.bundle.id)
     saver = HeatmapFolder(heatmap_folder) if heatmap_folder else None
-    for images in _read(found.images, report):
+    for images in _read(found.images, report, limits):
         assessments = assessor.assess(
             images, operating_point=operating_point, melanoma_prevalence=prevalence, heatmap=saver is not None
         )
@@ -101,7 +105,7 @@ def command(
     return 3 if report.problems else 0
 
 
-def _read(paths: tuple[Path, ...], report: _Report) -> Iterator[list[RgbImage]]:
+def _read(paths: tuple[Path, ...], report: _Report, limits: ImageLimits) -> Iterator[list[RgbImage]]:
     """Decoded images, a few at a time; those that cannot be decoded go into the report."""
     from melascope.imaging.decode import read_image
 
@@ -109,7 +113,7 @@ def _read(paths: tuple[Path, ...], report: _Report) -> Iterator[list[RgbImage]]:
         images = []
         for path in paths[start : start + _AT_ONCE]:
             try:
-                images.append(read_image(path))
+                images.append(read_image(path, limits=limits))
             except MelascopeError as fault:
                 report.problems.append((path, fault))
         if images:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from melascope.cli.image_files import printable
+from melascope.cli.options import PATH
 
 if TYPE_CHECKING:
     from melascope.bundle.manifest import Figure, Manifest
@@ -85,12 +86,17 @@ def show_command(name: str | None, output: Output) -> int:
 @command.command("verify")
 @click.argument("name", required=False)
 def verify_command(name: str | None) -> int:
-    """Verify every file of a bundle and run its network once; without NAME, of the one that answers."""
+    """Verify every file of a bundle and run its network; without NAME, of the one that answers.
+
+    The network must answer, and its last layer must be the one that the heatmap is computed with.
+    """
     from melascope.bundle.catalogue import load_bundle
     from melascope.runtime.assessor import Assessor
+    from melascope.runtime.verify import check_head
 
     bundle = load_bundle(name)
     Assessor(bundle).time_network_ms()
+    check_head(bundle)
     click.echo(f"{bundle.id} verifies: its files are unaltered and its network answers as the contract says.")
     return 0
 
@@ -106,7 +112,7 @@ def use_command(name: str) -> int:
 
 
 @command.command("install")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 def install_command(path: Path) -> int:
     """Verify a bundle and copy it among yours."""
     from melascope.bundle.catalogue import install

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import click
 
+from melascope.cli.image_files import printable
+from melascope.cli.options import PATH
 from melascope.cli.progress import counter
 from melascope.domain.case import Case
 from melascope.errors import TableError, UsageError
 
-_PATH = click.Path(path_type=Path)
-_OUT = click.option("--out", required=True, type=_PATH, help="The case table to write.")
+_OUT = click.option("--out", required=True, type=PATH, help="The case table to write.")
+_SHOWN = 20  #: unreadable files; the report has them all
 
 
 @click.group()
@@ -49,7 +51,7 @@ def sources(name: str | None) -> None:
 
 
 @command.command()
-@click.argument("folder", type=_PATH)
+@click.argument("folder", type=PATH)
 @click.option(
     "--query", default="image_type:dermoscopic", show_default=True, help="In the archive's language."
 )
@@ -89,7 +91,7 @@ def fetch(
 
 @command.command("import")
 @click.argument("source")
-@click.argument("root", type=_PATH)
+@click.argument("root", type=PATH)
 @_OUT
 @click.option("--allow-missing", is_flag=True, help="Leave out labelled images that are not on disk.")
 @click.option("--split", "part", help="Put every case into this split instead of the official one.")
@@ -127,7 +129,7 @@ def import_(
 
 
 @command.command()
-@click.argument("tables", nargs=-1, required=True, type=_PATH)
+@click.argument("tables", nargs=-1, required=True, type=PATH)
 @_OUT
 @click.option("--keep-first", is_flag=True, help="Of rows with the same image_id keep the one named first.")
 def merge(tables: Sequence[Path], out: Path, keep_first: bool) -> None:
@@ -147,10 +149,13 @@ def merge(tables: Sequence[Path], out: Path, keep_first: bool) -> None:
 
 
 @command.command()
-@click.argument("table", type=_PATH)
-@click.option("--out", required=True, type=_PATH, help="Folder for audit.json and audit.html.")
-def audit(table: Path, out: Path) -> None:
-    """Look for copies, leaks between splits, contradictory labels and unreadable files. Exits 5 on a leak."""
+@click.argument("table", type=PATH)
+@click.option("--out", required=True, type=PATH, help="Folder for audit.json and audit.html.")
+def audit(table: Path, out: Path) -> int:
+    """Look for copies, leaks between splits, contradictory labels and unreadable files.
+
+    Exits 5 on a leak, else 3 if there are files that cannot be read; the report is written in any case.
+    """
     from melascope.datasets.audit import audit_cases
     from melascope.datasets.audit_report import write_report
     from melascope.datasets.leaks import refuse_leaks
@@ -170,18 +175,21 @@ def audit(table: Path, out: Path) -> None:
         f"unreadable files: {len(found.unreadable)}, altered files: {len(found.altered)}"
     )
     click.echo(f"Report: {out / 'audit.html'}")
+    for image_id, fault in list(found.unreadable.items())[:_SHOWN]:
+        click.echo(f"melascope: {printable(image_id)}: {printable(fault)}", err=True)
     refuse_leaks(found.leaks)
+    return 3 if found.unreadable else 0
 
 
 @command.command()
-@click.argument("table", type=_PATH)
+@click.argument("table", type=PATH)
 @_OUT
 @click.option("--fractions", help="Parts and their shares, e.g. train=0.8,val=0.1,test=0.1")
 @click.option("--folds", type=int, help="Number of equal parts for cross-validation, called 0, 1, ...")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--fixed", multiple=True, metavar="SPLIT", help="Cases of this split stay in it (repeatable).")
 @click.option(
-    "--audit", "report", type=_PATH, help="The audit.json of TABLE, instead of looking for duplicates again."
+    "--audit", "report", type=PATH, help="The audit.json of TABLE, instead of looking for duplicates again."
 )
 def split(
     table: Path,

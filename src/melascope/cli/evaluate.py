@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from melascope.cli.options import DRAWS, PATH
+
 if TYPE_CHECKING:
     from melascope.decision.prevalence import Prior
 
 
 @click.command("evaluate")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @click.option("--split", default="test", show_default=True, help="Rows to judge; 'all' for every row.")
 @click.option(
     "--calibrate-on", default=None, help="Rows to fit calibration and thresholds on.  [default: val]"
 )
 @click.option("--bundle", default=None, help="Take calibration and thresholds from this bundle instead.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for metrics.json and report.html.")
+@click.option("--out", type=PATH, help="Folder to write to.  [default: evaluation/ beside the predictions]")
 @click.option(
     "--prior",
     type=click.Choice(["training", "uniform"]),
@@ -27,16 +29,10 @@ if TYPE_CHECKING:
     help="Class frequencies that the figures over all diagnoses assume; uniform suits balanced accuracy.",
 )
 @click.option(
-    "--bootstrap",
-    type=click.IntRange(min=0),
-    default=1000,
-    show_default=True,
-    help="Draws for the intervals.",
+    "--bootstrap", type=DRAWS, default=1000, show_default=True, help="Draws for the intervals; 0 for none."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
-@click.option(
-    "--compare", "other", type=click.Path(path_type=Path), help="Another model's run or predictions."
-)
+@click.option("--compare", "other", type=PATH, help="Another model's run or predictions.")
 @click.option(
     "--allow-leak",
     metavar="REASON",
@@ -45,7 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--official",
     "truth",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="TRUTH.csv",
     help="PATH is a challenge submission: print its official ISIC scores against this truth, nothing else.",
 )
@@ -67,8 +63,8 @@ def command(
     """Judge the model whose run folder or predictions.csv is PATH.
 
     Calibration and operating points are fitted on the rows of one split (val) and judged on those of another
-    (test). Prints the figures with 95 % intervals, and writes metrics.json and report.html beside the
-    predictions.
+    (test). Prints the figures with 95 % intervals, and writes metrics.json and report.html to the folder
+    `evaluation` in the run's folder, or beside the predictions.csv that is named.
 
     \b
     melascope evaluate runs/mine

@@ -6,21 +6,17 @@ from pathlib import Path
 
 import click
 
-_PATH = click.Path(path_type=Path)
+from melascope.cli.options import DRAWS, PATH
 
 
 @click.command()
-@click.argument("run", type=_PATH)
-@click.option("--out", type=_PATH, help="Folder or .zip to write. [default: bundles/NAME.zip]")
+@click.argument("run", type=PATH)
+@click.option("--out", type=PATH, help="Folder or .zip to write. [default: bundles/NAME.zip]")
 @click.option(
     "--calibrate-on", default="val", show_default=True, help="Split that the decision is fitted on."
 )
 @click.option(
-    "--bootstrap",
-    type=click.IntRange(min=0),
-    default=1000,
-    show_default=True,
-    help="Draws for the intervals.",
+    "--bootstrap", type=DRAWS, default=1000, show_default=True, help="Draws for the intervals; 0 for none."
 )
 @click.option(
     "--parity-images",
@@ -31,6 +27,7 @@ _PATH = click.Path(path_type=Path)
 )
 def command(run: Path, out: Path | None, calibrate_on: str, bootstrap: int, parity_images: int) -> None:
     """Export the training RUN: graph, parity check, calibration, operating points, figures, model card."""
+    from melascope.cli.useless_points import warn_of_useless_points
     from melascope.learning.export import export_run
     from melascope.learning.recipe import load_recipe
 
@@ -38,6 +35,7 @@ def command(run: Path, out: Path | None, calibrate_on: str, bootstrap: int, pari
     bundle, parity = export_run(
         run, destination, calibrate_on=calibrate_on, n_bootstrap=bootstrap, parity_images=parity_images
     )
+    warn_of_useless_points(bundle.manifest.operating_points)
     click.echo(
         f"{bundle.id} is in {destination}. Largest difference of a logit over {parity.n_images} photographs: "
         f"{parity.graph_against_torch:.1e} (graph and torch), {parity.graph_against_predictions:.1e} "

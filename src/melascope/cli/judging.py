@@ -19,6 +19,7 @@ from rich.text import Text
 
 from melascope.bundle.catalogue import load_bundle
 from melascope.cli.image_files import printable
+from melascope.cli.useless_points import warn_of_useless_points
 from melascope.datasets.leaks import check_split
 from melascope.datasets.table import read_cases
 from melascope.decision.prevalence import Prior
@@ -81,6 +82,7 @@ def run_evaluation(
             if theirs
             else None,
         )
+    warn_of_useless_points(mine.fitted.operating_points)
     paths = write_report(evaluation, out or mine.table_path.parent / "evaluation")
     if output == "json":
         click.echo(json.dumps(evaluation.to_dict(), allow_nan=False))

@@ -13,6 +13,7 @@ import click
 
 from melascope import __version__
 from melascope.cli.image_files import find_images, printable, tell_left_out
+from melascope.cli.options import PATH, NamedPath, image_limits
 from melascope.cli.resumable_table import ResumableTable
 from melascope.domain.case import Case
 from melascope.errors import UsageError
@@ -20,6 +21,7 @@ from melascope.errors import UsageError
 if TYPE_CHECKING:
     from melascope.decision.prevalence import Prior
     from melascope.domain.image import RgbImage
+    from melascope.imaging.decode import ImageLimits
     from melascope.runtime.assessor import Assessor
 
 FORMATS = ("predictions", "csv", "isic2018", "isic2019", "isic2020", "isic2024")
@@ -28,10 +30,8 @@ _SHOWN = 20
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path), metavar="FOLDER|CASES.CSV")
-@click.option(
-    "--out", "out_path", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE"
-)
+@click.argument("source", type=PATH, metavar="FOLDER|CASES.CSV")
+@click.option("--out", "out_path", type=NamedPath(dir_okay=False), required=True, metavar="FILE")
 @click.option("--format", "format_name", type=click.Choice(FORMATS), default="predictions", show_default=True)
 @click.option(
     "--prior",
@@ -51,6 +51,7 @@ _SHOWN = 20
 @click.option(
     "--resume/--restart", default=True, help="Take up interrupted work, or begin anew. [default: resume]"
 )
+@image_limits
 def command(
     source: Path,
     out_path: Path,
@@ -60,6 +61,7 @@ def command(
     batch_size: int,
     threads: int | None,
     resume: bool,
+    limits: ImageLimits,
 ) -> int:
     """Score a folder of images, or the images of a case table, into one CSV file.
 
@@ -72,6 +74,7 @@ def command(
     """
     from melascope.bundle.catalogue import load_bundle
     from melascope.cli.prediction_formats import row_format
+    from melascope.datasets.files import split_reference
     from melascope.runtime.assessor import Assessor
 
     if format_name == "predictions" and prior != "training":
@@ -89,17 +92,22 @@ def command(
         "format": format_name,
         "prior": prior,
         "batch size": str(batch_size),
+        "limit of images": f"{limits.max_bytes} bytes, {limits.max_pixels} pixels",
         "set of images": hashlib.sha256(repr(cases).encode("utf-8", "backslashreplace")).hexdigest(),
     }
     with ResumableTable(
-        out_path, columns=table_format.header, identity=identity, restart=not resume
+        out_path,
+        columns=table_format.header,
+        identity=identity,
+        inputs=[split_reference(case.path)[0] for case in cases],
+        restart=not resume,
     ) as table:
         if table.done:
             click.echo(
                 f"melascope: {table.done} of {len(cases)} images were done before; taking it up there",
                 err=True,
             )
-        _score(assessor, cases, table, table_format.row)
+        _score(assessor, cases, table, table_format.row, limits)
         errors_path = table.finish()
     click.echo(
         f"melascope: {table.n_rows} images scored by {assessor.bundle.id} into {printable(out_path)}",
@@ -148,23 +156,24 @@ def _cases_of(source: Path) -> list[Case]:
     tell_left_out(found)
     by_id: dict[str, Path] = {}
     for path in found.images:
-        if path.stem in by_id:
+        image_id = printable(path.stem)  # as in a case table, which is refused where an id is not
+        if image_id in by_id:
             raise UsageError(
-                f"Two images have the id {path.stem!r}: {printable(by_id[path.stem])} and {printable(path)}.",
+                f"Two images have the id {image_id!r}: {printable(by_id[image_id])} and {printable(path)}.",
                 remedy="An id is a file's name without its suffix: rename one, or list them in a case table.",
             )
-        by_id[path.stem] = path
-    return [Case(image_id=stem, path=os.path.abspath(path)) for stem, path in sorted(by_id.items())]
+        by_id[image_id] = path
+    return [Case(image_id=image_id, path=os.path.abspath(path)) for image_id, path in sorted(by_id.items())]
 
 
-def _load(case: Case) -> RgbImage:
+def _load(case: Case, limits: ImageLimits) -> RgbImage:
     from melascope.datasets.files import open_case_bytes, split_reference
     from melascope.imaging.decode import decode_image, read_image
 
     file, item = split_reference(case.path)
     if item is None:
-        return read_image(file)
-    return decode_image(open_case_bytes(case.path), name=printable(case.path))
+        return read_image(file, limits=limits)
+    return decode_image(open_case_bytes(case.path), name=printable(case.path), limits=limits)
 
 
 def _score(
@@ -172,6 +181,7 @@ def _score(
     cases: Sequence[Case],
     table: ResumableTable,
     row: Callable[..., Sequence[object]],
+    limits: ImageLimits,
 ) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -182,11 +192,11 @@ def _score(
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("scoring", total=len(cases), completed=table.done)
-        for batch in score(assessor, [partial(_load, case) for case in cases], start=table.done):
+        for batch in score(assessor, [partial(_load, case, limits) for case in cases], start=table.done):
             table.append(
                 [row(cases[n], logits_C) for n, logits_C in zip(batch.scored, batch.logits_NC, strict=True)],
                 [
-                    (cases[n].image_id, cases[n].path, fault.code, printable(fault))
+                    (cases[n].image_id, printable(cases[n].path), fault.code, printable(fault))
                     for n, fault in batch.refused
                 ],
                 done=batch.stop,

@@ -1,8 +1,8 @@
 """A CSV file that is written batch by batch and survives interruption.
 
 While it grows it is `X.partial`, its refusals `X.errors.csv.partial`; `X.progress.json` says whose work
-it is and how far both files are good. Taking the work up again cuts both back to there: a torn line or a
-row too many cannot stay.
+it is and how far both files are good, `X.inputs.partial` what its inputs were like. Taking the work up again
+cuts both back to there: a torn line or a row too many cannot stay.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from melascope.cli.image_files import printable
 from melascope.errors import UsageError
+from melascope.writing import whole_file
 
 ERROR_COLUMNS = ("image_id", "path", "code", "message")
 
@@ -32,18 +34,27 @@ class ResumableTable:
     columns
         The header.
     identity
-        What the rows depend on (bundle, options, inputs): work is taken up only where it is equal.
+        What the rows depend on (bundle, options, names of inputs): work is taken up only where it is equal.
+    inputs
+        The files that rows are made of: work is not taken up where one has changed in size or time.
     restart
         Begin anew even if there is unfinished work.
 
     Raises
     ------
     UsageError
-        Unfinished work of another identity, or damaged; a folder or file that cannot be written.
+        Unfinished work of another identity or of files that were changed since, or damaged; a folder or file
+        that cannot be written.
     """
 
     def __init__(
-        self, path: Path, *, columns: Sequence[str], identity: Mapping[str, str], restart: bool = False
+        self,
+        path: Path,
+        *,
+        columns: Sequence[str],
+        identity: Mapping[str, str],
+        inputs: Sequence[str] = (),
+        restart: bool = False,
     ) -> None:
         path = Path(os.path.realpath(path))  # written through a link, not over it
         if path.exists() and not path.is_file():
@@ -56,7 +67,9 @@ class ResumableTable:
         self._progress_path = path.with_name(f"{path.name}.progress.json")
         self._partial = path.with_name(f"{path.name}.partial")
         self._errors_partial = path.with_name(f"{path.name}.errors.csv.partial")
+        self._inputs_partial = path.with_name(f"{path.name}.inputs.partial")
         self._identity = dict(identity)
+        self._inputs = [_state_of(name) for name in inputs]
         self.done = self.n_rows = self.n_refused = 0  #: inputs done; among them scored; refused
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +140,7 @@ class ResumableTable:
             self._errors_path.unlink(missing_ok=True)  # of earlier work
         os.replace(self._partial, self._path)
         self._progress_path.unlink()
+        self._inputs_partial.unlink()
         return self._errors_path if self.n_refused else None
 
     def _locked(self) -> IO[bytes]:
@@ -153,6 +167,7 @@ class ResumableTable:
         table, errors = _csv_bytes([columns]), _csv_bytes([ERROR_COLUMNS])
         self._partial.write_bytes(table)
         self._errors_partial.write_bytes(errors)
+        self._inputs_partial.write_text("".join(f"{line}\n" for line in self._inputs), encoding="utf-8")
         self._save_progress(len(table), len(errors))
 
     def _take_up(self) -> None:
@@ -169,6 +184,7 @@ class ResumableTable:
                 progress["n_rows"],
                 progress["n_refused"],
             )
+            inputs = self._inputs_partial.read_text(encoding="utf-8").splitlines()
             sizes = self._partial.stat().st_size, self._errors_partial.stat().st_size
         except (ValueError, KeyError, TypeError, FileNotFoundError) as fault:
             raise UsageError(
@@ -181,10 +197,21 @@ class ResumableTable:
             raise UsageError(
                 f"{self._partial} is unfinished work with another {', another '.join(keys)}.", remedy=remedy
             )
-        if sizes[0] < table_bytes or sizes[1] < errors_bytes:
+        if sizes[0] < table_bytes or sizes[1] < errors_bytes or len(inputs) != len(self._inputs):
             raise UsageError(f"{self._partial}: the unfinished work has lost its end.", remedy=remedy)
+        self._refuse_changed_inputs(inputs)
         os.truncate(self._partial, table_bytes)
         os.truncate(self._errors_partial, errors_bytes)
+
+    def _refuse_changed_inputs(self, earlier: Sequence[str]) -> None:
+        """A row that was written of a file as it was would stand beside rows of files as they are."""
+        for now, then in zip(self._inputs, earlier, strict=True):
+            if now != then:
+                name = now.split(" ", 2)[2]
+                raise UsageError(
+                    f"{name} was changed since {self._partial} was begun.",
+                    remedy="Begin anew with --restart, or put back the file as it was.",
+                )
 
     def _save_progress(self, table_bytes: int, errors_bytes: int) -> None:
         progress = {
@@ -195,9 +222,17 @@ class ResumableTable:
             "table_bytes": table_bytes,
             "errors_bytes": errors_bytes,
         }
-        partial = self._progress_path.with_name(f"{self._progress_path.name}.partial")
-        partial.write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, self._progress_path)
+        with whole_file(self._progress_path) as file:
+            file.write(json.dumps(progress, indent=2) + "\n")
+
+
+def _state_of(name: str) -> str:
+    """Size, time of the last change and name of a file, on one line; no numbers where there is none."""
+    try:
+        found = os.stat(name)
+    except OSError:
+        return f"- - {printable(name)}"
+    return f"{found.st_size} {found.st_mtime_ns} {printable(name)}"
 
 
 def _csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:

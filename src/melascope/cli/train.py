@@ -8,23 +8,20 @@ from pathlib import Path
 
 import click
 
+from melascope.cli.options import PATH
 from melascope.errors import UsageError
-
-_PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("recipe_path", metavar="RECIPE", type=_PATH, required=False)
-@click.option("--cases", "table", type=_PATH, help="A case table with splits (see `data split`).")
-@click.option("--out", type=_PATH, help="The run's folder. [default: runs/NAME of the recipe]")
+@click.argument("recipe_path", metavar="RECIPE", type=PATH, required=False)
+@click.option("--cases", "table", type=PATH, help="A case table with splits (see `data split`).")
+@click.option("--out", type=PATH, help="The run's folder. [default: runs/NAME of the recipe]")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe (repeatable)."
 )
 @click.option("--fold", help="Validate on this fold and train on the other numbered folds.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
-@click.option(
-    "--cache", type=_PATH, default="cache", show_default=True, help="Where decoded pixels are kept."
-)
+@click.option("--cache", type=PATH, default="cache", show_default=True, help="Where decoded pixels are kept.")
 @click.option(
     "--allow-leak", metavar="REASON", help="Train on a leaking split; the reason is kept in the bundle."
 )

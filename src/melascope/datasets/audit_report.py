@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from melascope.datasets.files import open_case_bytes
 from melascope.datasets.sources.layout import label_of
 from melascope.domain.case import Case
 from melascope.imaging.decode import decode_image
+from melascope.writing import whole_file
 
 _THUMB_PX = (220, 165)
 _SHOWN = 100  #: pairs with pictures and rows of a list in the page; the JSON has them all
@@ -90,6 +90,5 @@ def _totals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
 
 
 def _write(file: Path, text: str) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)
+    with whole_file(file) as stream:
+        stream.write(text)

@@ -30,6 +30,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from melascope.datasets.sources.layout import IMAGE_ENDINGS
 from melascope.errors import DatasetError
+from melascope.writing import whole_file
 
 ARCHIVE_URL = "https://api.isic-archive.com/api/v2/"
 SUMS = "SHA256SUMS"
@@ -294,9 +295,8 @@ class _Store:
 
     def write_sums(self) -> None:
         """One line a file, sorted, instead of the lines as they came."""
-        _replace(
-            self.folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(self._sums.items()))
-        )
+        with whole_file(self.folder / SUMS) as file:
+            file.writelines(f"{digest}  {name}\n" for name, digest in sorted(self._sums.items()))
 
 
 def _read_sums(file: Path) -> dict[str, str]:
@@ -330,15 +330,7 @@ def _write_tables(folder: Path, images: Sequence[RemoteImage]) -> None:
 
 
 def _write_csv(file: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(file) as stream:
         writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, file)
-
-
-def _replace(file: Path, text: str) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="ascii")
-    os.replace(partial, file)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from melascope.domain.case import CASE_COLUMNS, Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import TableError
+from melascope.writing import whole_file
 
 _REQUIRED = ("image_id", "path")
+#: Columns that other tables, messages and file names repeat.
+_NAMES = ("image_id", "path", "lesion_id", "patient_id", "source", "split")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  #: and what stands for bytes that are no UTF-8
 
 
 def read_cases(table_path: Path) -> list[Case]:
@@ -23,7 +28,8 @@ def read_cases(table_path: Path) -> list[Case]:
     Raises
     ------
     TableError
-        Absent or empty file, missing or unknown column, duplicate `image_id`, a value outside its domain.
+        Absent or empty file, missing, repeated or unknown column, duplicate `image_id`, a control character in a
+        name, a value outside its domain.
     """
     try:
         with table_path.open(newline="", encoding="utf-8-sig") as file:
@@ -55,16 +61,31 @@ def read_cases(table_path: Path) -> list[Case]:
 
 
 def write_cases(cases: Iterable[Case], table_path: Path) -> None:
-    """Write a case table, whole or not at all; paths below the table's folder become relative to it."""
+    """Write a case table, whole or not at all; paths below the table's folder become relative to it.
+
+    Raises
+    ------
+    TableError
+        A control character in a name: the table could not be read back.
+    """
     folder = table_path.resolve().parent
     folder.mkdir(parents=True, exist_ok=True)
-    partial = table_path.with_name(table_path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(table_path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(CASE_COLUMNS)
         for case in cases:
-            writer.writerow([_cell(case, column, folder) for column in CASE_COLUMNS])
-    os.replace(partial, table_path)
+            row = {column: _cell(case, column, folder) for column in CASE_COLUMNS}
+            if column := _unprintable(row):
+                raise TableError(
+                    f"{table_path}: {column} is {row[column]!r}.",
+                    remedy="A name has no control characters: rename the file, or mend the table that it is from.",
+                )
+            writer.writerow(row.values())
+
+
+def _unprintable(row: Mapping[str, str]) -> str | None:
+    """The first column of names that could steer a terminal, break a line or not be encoded."""
+    return next((column for column in _NAMES if _CONTROL.search(row.get(column, ""))), None)
 
 
 def _check_columns(table_path: Path, columns: Iterable[str]) -> None:
@@ -74,6 +95,12 @@ def _check_columns(table_path: Path, columns: Iterable[str]) -> None:
         raise TableError(
             f"{table_path}: column {missing[0]!r} is missing; found {', '.join(columns) or 'none'}.",
             remedy="It needs at least image_id and path; `melascope data import csv` maps other names.",
+        )
+    repeated = [column for column in CASE_COLUMNS if columns.count(column) > 1]
+    if repeated:
+        raise TableError(
+            f"{table_path}: column {repeated[0]!r} stands there more than once.",
+            remedy="Keep the one that holds the right values.",
         )
     unknown = [column for column in columns if column not in CASE_COLUMNS]
     if unknown:
@@ -98,6 +125,8 @@ def _case_of_row(row: dict[str, str], *, table_path: Path, line: int) -> Case:
     for column in _REQUIRED:
         if not text[column]:
             raise fault(column, "given")
+    if unprintable := _unprintable(text):
+        raise fault(unprintable, "without control characters")
     try:
         diagnosis = Diagnosis(text.get("diagnosis") or "UNK")
     except ValueError:

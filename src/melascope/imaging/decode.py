@@ -11,7 +11,8 @@ memory is bounded by `ImageLimits`, not by the file. What is decided here:
   picture was meant. Phones' multi-picture JPEG (MPO, gain maps) and HEIC files name a primary picture: it is
   read.
 - *Orientation*: EXIF's is applied (in HEIF the file's own transforms, which overrule it).
-- *Damage* that a decoder notices is refused; damage inside the coded data that still decodes cannot be seen.
+- *Damage* that a decoder notices is refused, and so is a picture of which a part is missing (`completeness`);
+  damage inside the coded data that still decodes cannot be seen.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from melascope.errors import (
     UnsupportedImageError,
 )
 from melascope.imaging import headers
+from melascope.imaging.completeness import check_complete
 from melascope.imaging.headers import COPY_AGAIN, SAVE_AS, ImageFormat
 from melascope.imaging.srgb import to_srgb
 
@@ -197,7 +199,7 @@ def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageFormat, NDArray[np.u
         raise EmptyImageError("the file is empty.", remedy=COPY_AGAIN)
     if len(data) > limits.max_bytes:
         raise ImageTooLargeError(
-            f"the file has more than {limits.max_bytes} bytes.", remedy="Save it smaller, or raise the limit."
+            f"the file has more than {limits.max_bytes} bytes.", remedy="Save it smaller, or raise max_bytes."
         )
     image_format = headers.sniff(data)
     headers.check(data, image_format)
@@ -217,7 +219,7 @@ def _check_size(size_px: tuple[int, int], limits: ImageLimits) -> None:
     if width_px * height_px > limits.max_pixels:
         raise ImageTooLargeError(
             f"it has {shown}, more than {limits.max_pixels} in all.",
-            remedy="Save it smaller, or raise the limit.",
+            remedy="Save it smaller, or raise max_pixels.",
         )
     if min(size_px) < limits.min_side_px:
         raise ImageTooSmallError(
@@ -294,26 +296,9 @@ def _read(data: bytes, image_format: ImageFormat, limits: ImageLimits) -> Image.
             image.load()  # Pillow applies a TIFF file's orientation itself
         return image
     image.load()
-    if image_format is ImageFormat.JPEG:
-        _check_jpeg_is_complete(image, data)
+    check_complete(image, data, image_format)
     transposition = _TRANSPOSITIONS.get(headers.exif_orientation(image.info.get("exif", b"")))
     return image.transpose(transposition) if transposition is not None else image
-
-
-def _check_jpeg_is_complete(image: Image.Image, data: bytes) -> None:
-    """Refuse a picture whose only scan stops early although the file has an end mark.
-
-    libjpeg fills what is missing with mid-gray and tells nobody. Where the last pixel is such a gray, the
-    coded data is decoded again without its end mark: if it is complete that succeeds, else the decoder asks
-    for more.
-    """
-    corner = image.getpixel((image.width - 1, image.height - 1))
-    bands = corner if isinstance(corner, tuple) else (corner,)
-    scan, end = headers.jpeg_scan(data)
-    if not set(bands) <= {127, 128} or "progressive" in image.info or data.count(b"\xff\xda", scan, end) > 1:
-        return
-    lookahead = bytes(8)  # that libjpeg's bit reader wants to see behind the last code
-    JpegImageFile(BytesIO(data[:end] + lookahead)).load()
 
 
 def _read_heif(data: bytes, limits: ImageLimits) -> Image.Image:

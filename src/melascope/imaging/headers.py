@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,6 +27,7 @@ SAVE_AS = "Save it as JPEG or PNG."
 _MAX_SEGMENTS = 10_000  #: of a JPEG file before its first scan
 _MAX_SCANS = 200  #: of a progressive JPEG file; encoders write about ten
 _MAX_JUNK_BYTES = 65_536  #: between JPEG segments
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  #: start-of-frame markers of JPEG
 _MAX_CHUNKS = 65_536  #: of a PNG file
 _MAX_TAGS = 4_096  #: of a TIFF directory
 _MAX_VALUES = 262_144  #: of one TIFF tag that is not plain bytes
@@ -124,27 +126,28 @@ def damaged(what: str) -> TruncatedImageError:
     return TruncatedImageError(what, remedy=COPY_AGAIN)
 
 
-def _absurd(what: str) -> ImageError:
+def absurd(what: str) -> ImageError:
+    """The error for a file that declares more parts than any camera writes."""
     return ImageTooLargeError(what, remedy="Save it again without its metadata.")
 
 
 # --- JPEG ---------------------------------------------------------------------------------------------------
 
 
-def jpeg_scan(data: bytes) -> tuple[int, int]:
-    """Where the first picture's scans begin and where its end mark stands (ITU-T T.81, B.1).
+def jpeg_scan(data: bytes) -> tuple[int, int, int]:
+    """Where the first picture's frame and scans begin and where its end mark stands (ITU-T T.81, B.1).
 
     Returns
     -------
     tuple
-        Offsets of the first start-of-scan marker and of the end-of-image marker.
+        Offsets of the start-of-frame marker, of the first start-of-scan marker and of the end-of-image marker.
 
     Raises
     ------
     TruncatedImageError, ImageTooLargeError
         As `check`.
     """
-    position, junk_bytes, exif_bytes = 2, 0, 0
+    position, frame, junk_bytes, exif_bytes = 2, 0, 0, 0
     for _ in range(_MAX_SEGMENTS):
         start = data.find(b"\xff", position)
         junk_bytes += start - position
@@ -152,7 +155,9 @@ def jpeg_scan(data: bytes) -> tuple[int, int]:
             raise damaged("the JPEG file has no picture data.")
         marker = data[start + 1]
         if marker == 0xDA:
-            return start, _jpeg_end(data, start)
+            if not frame:
+                raise damaged("the JPEG file has no frame header.")
+            return frame, start, _jpeg_end(data, start)
         if marker == 0xD9:
             raise damaged("the JPEG file ends before its picture data.")
         if marker in (0x00, 0xFF):  # stuffing, fill
@@ -161,12 +166,13 @@ def jpeg_scan(data: bytes) -> tuple[int, int]:
         elif 0xD0 <= marker <= 0xD8 or marker == 0x01:  # markers without content
             position = start + 2
         else:
+            frame = start if marker in _FRAMES else frame
             length = int.from_bytes(data[start + 2 : start + 4], "big")
             position = start + 2 + length
             exif_bytes += length if data[start + 4 : start + 10] == b"Exif\0\0" else 0
             if exif_bytes > _MAX_EXIF_BYTES:
-                raise _absurd("the JPEG file holds over 1 MiB of EXIF data.")
-    raise _absurd(f"the JPEG file has over {_MAX_SEGMENTS} segments.")
+                raise absurd("the JPEG file holds over 1 MiB of EXIF data.")
+    raise absurd(f"the JPEG file has over {_MAX_SEGMENTS} segments.")
 
 
 def _jpeg_end(data: bytes, scan: int) -> int:
@@ -175,15 +181,22 @@ def _jpeg_end(data: bytes, scan: int) -> int:
     if end < 0:
         raise damaged("the JPEG file has no end mark: its last part is missing.")
     if data.count(b"\xff\xda", scan, end) > _MAX_SCANS:
-        raise _absurd(f"the JPEG file has over {_MAX_SCANS} scans.")
+        raise absurd(f"the JPEG file has over {_MAX_SCANS} scans.")
     return end
 
 
 # --- PNG ----------------------------------------------------------------------------------------------------
 
 
-def _check_png(data: bytes) -> None:
-    view, position = memoryview(data), 8
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, and start and end of the content, of each chunk, IEND the last (PNG, 5.3).
+
+    Raises
+    ------
+    TruncatedImageError, ImageTooLargeError
+        As `check`, short of checksums.
+    """
+    position = 8
     for _ in range(_MAX_CHUNKS):
         if position + 12 > len(data):
             raise damaged("the PNG file ends early.")
@@ -191,12 +204,18 @@ def _check_png(data: bytes) -> None:
         end = position + 8 + length
         if end + 4 > len(data):
             raise damaged("the PNG file ends early.")
-        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-            raise damaged(f"the PNG file is damaged: the checksum of a part ({ascii(kind)[2:-1]}) is wrong.")
+        yield kind, position + 8, end
         if kind == b"IEND":
             return
         position = end + 4
-    raise _absurd(f"the PNG file has over {_MAX_CHUNKS} parts.")
+    raise absurd(f"the PNG file has over {_MAX_CHUNKS} parts.")
+
+
+def _check_png(data: bytes) -> None:
+    view = memoryview(data)
+    for kind, start, end in png_chunks(data):
+        if zlib.crc32(view[start - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise damaged(f"the PNG file is damaged: the checksum of a part ({ascii(kind)[2:-1]}) is wrong.")
 
 
 # --- WebP ---------------------------------------------------------------------------------------------------
@@ -267,7 +286,7 @@ def _first_directory(tiff: bytes) -> dict[int, _Tag]:
     entry_bytes = struct.calcsize(order + entry_code)
     first = offset + struct.calcsize(order + count_code) if count else len(tiff)
     if count > _MAX_TAGS:
-        raise _absurd(f"the TIFF directory has {count} tags.")
+        raise absurd(f"the TIFF directory has {count} tags.")
     if not count or first + count * entry_bytes > len(tiff):
         raise damaged("the TIFF directory lies outside the file: the file ends early or is damaged.")
     tags: dict[int, _Tag] = {}
@@ -281,7 +300,7 @@ def _check_tiff(data: bytes) -> None:
     tags = _first_directory(data)
     for number, tag in tags.items():
         if tag.count > _MAX_VALUES and tag.kind not in (1, 2, 7):  # bytes, text, undefined stay bytes
-            raise _absurd(f"the TIFF tag {number} has {tag.count} values.")
+            raise absurd(f"the TIFF tag {number} has {tag.count} values.")
     method = tags[259].number if 259 in tags else 1
     if method not in _TIFF_COMPRESSIONS:
         raise UnsupportedImageError(f"TIFF compression {method} is not read.", remedy=SAVE_AS)

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from melascope.bundle.store import Bundle
+from melascope.bundle.store import CAM_WEIGHT, Bundle, reference_bytes
 
 Cli = Callable[..., object]
 
@@ -56,6 +57,16 @@ def test_verify_finds_a_network_that_does_not_answer(
 ) -> None:
     make_bundle(tmp_path / "b.zip", files={"model.onnx": b"junk"})
     assert melascope_cli("bundle", "verify", tmp_path / "b.zip").status == 6
+
+
+def test_verify_finds_the_heatmap_of_another_network(
+    melascope_cli: Cli, make_bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    other = reference_bytes({CAM_WEIGHT: np.ones((7, 6), np.float32)})
+    make_bundle(tmp_path / "b.zip", files={"reference.npz": other})
+    done = melascope_cli("bundle", "verify", tmp_path / "b.zip")
+    assert done.status == 6
+    assert "not those of the network's last layer" in done.err
 
 
 def test_a_damaged_bundle_is_listed_with_its_fault(melascope_cli: Cli, tmp_path: Path) -> None:

@@ -79,6 +79,29 @@ def test_a_leak_exits_5_after_the_report_is_written(folders: Path, tmp_path: Pat
     assert "The split leaks in 1 place: duplicate MEL/00.png" in finished.stderr
 
 
+def test_unreadable_files_exit_3_after_the_report_and_a_leak_goes_first(
+    folders: Path, tmp_path: Path
+) -> None:
+    table, out = tmp_path / "cases.csv", tmp_path / "audit"
+    succeed("import", "folders", folders, "--split", "train", "--out", table)
+    (folders / "NV" / "01.png").write_bytes(b"junk")
+
+    def audit() -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "melascope", "data", "audit", str(table), "--out", str(out)]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    done = audit()
+    assert done.returncode == 3
+    assert "unreadable files: 1" in done.stdout
+    assert "NV/01.png: " in done.stderr
+    assert (out / "audit.html").exists()
+    lines = table.read_text().splitlines()
+    table.write_text(
+        "\n".join(line.replace(",train,", ",test,") if "copy" in line else line for line in lines) + "\n"
+    )
+    assert audit().returncode == 5
+
+
 def test_fixed_cases_stay(folders: Path, tmp_path: Path) -> None:
     held, free, both, dealt = (tmp_path / f"{name}.csv" for name in ("held", "free", "both", "dealt"))
     succeed("import", "folders", folders / "MEL" / "..", "--out", free)

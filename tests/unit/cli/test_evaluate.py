@@ -18,7 +18,7 @@ def run_folder(tmp_path):
     return write_run(tmp_path / "mine", seed=0)
 
 
-def write_run(folder, *, seed, n=400, leak=False, trained_on=(), audit_override=None):
+def write_run(folder, *, seed, n=400, leak=False, trained_on=(), audit_override=None, skill=2.5):
     truth, noise = np.random.default_rng(42), np.random.default_rng(seed)
     classes_N = truth.choice(7, n, p=(0.2, 0.5, 0.08, 0.06, 0.1, 0.03, 0.03))
     cases = tuple(
@@ -33,7 +33,7 @@ def write_run(folder, *, seed, n=400, leak=False, trained_on=(), audit_override=
         )
         for i, c in enumerate(classes_N)
     )
-    logits_NC = noise.normal(0, 1, (n, 7)) + 2.5 * np.eye(7)[classes_N]
+    logits_NC = noise.normal(0, 1, (n, 7)) + skill * np.eye(7)[classes_N]
     write_predictions(
         Predictions(classes=ISIC2018_CLASSES, logits_NC=logits_NC, cases=cases), folder / "predictions.csv"
     )
@@ -67,6 +67,14 @@ def test_a_run_is_judged_on_test_and_both_files_are_written(run_folder):
     assert told["metrics"]["n_images"] == 200
     assert told["fitted"]["calibration"]["n_cases"] == 200
     assert (run_folder / "evaluation" / "report.html").is_file()
+
+
+def test_a_point_that_decides_nothing_is_told(tmp_path):
+    blind = write_run(tmp_path / "blind", seed=0, skill=0.0)
+    result = invoke(blind, "--bootstrap", 0, "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert "the operating point sensitivity-98 (threshold" in result.stderr
+    json.loads(result.stdout)
 
 
 def test_json_out_and_compare(run_folder, tmp_path):

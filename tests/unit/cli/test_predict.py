@@ -149,18 +149,20 @@ def test_interrupted_work_taken_up_equals_uninterrupted_work(
     loaded: list[str] = []
     load = predict._load
 
-    def load_until(case):  # type: ignore[no-untyped-def]
+    def load_until(case, limits):  # type: ignore[no-untyped-def]
         loaded.append(case.image_id)
         if case.image_id == sorted(path.stem for path in folder.iterdir())[stop_at]:
             raise KeyboardInterrupt
-        return load(case)
+        return load(case, limits)
 
     monkeypatch.setattr(predict, "_load", load_until)
     assert melascope_cli("predict", folder, "--out", cut, *options).status == 130
     assert not cut.exists()
     with (tmp_path / "cut.csv.partial").open("ab") as partial:
         partial.write(b"i99,torn li")  # as if killed while writing
-    monkeypatch.setattr(predict, "_load", lambda case: loaded.append(case.image_id) or load(case))
+    monkeypatch.setattr(
+        predict, "_load", lambda case, limits: loaded.append(case.image_id) or load(case, limits)
+    )
     loaded.clear()
     assert melascope_cli("predict", folder, "--out", cut, *options).status == 3
     assert cut.read_bytes() == whole.read_bytes()
@@ -170,7 +172,7 @@ def test_interrupted_work_taken_up_equals_uninterrupted_work(
 
 
 def interrupt(melascope_cli: Cli, folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(_case):  # type: ignore[no-untyped-def]
+    def stop(_case, _limits):  # type: ignore[no-untyped-def]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -193,13 +195,63 @@ def test_work_with_other_options_or_images_is_not_taken_up(
     assert len(rows(out)) == 19
 
 
-@pytest.mark.parametrize("damage", ["progress", "table", "errors"])
+@pytest.mark.parametrize("change", ["replaced", "touched", "gone", "come"])
+def test_work_is_not_taken_up_when_an_image_was_changed_since(
+    melascope_cli: Cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    out, image = tmp_path / "p.csv", folder / "i03.png"
+    table = tmp_path / "cases.csv"
+    table.write_text("image_id,path\n" + "".join(f"i{n:02},images/i{n:02}.png\n" for n in range(20)))
+    if change == "come":
+        image.rename(tmp_path / "elsewhere")
+    interrupt(melascope_cli, table, out, monkeypatch)
+    match change:
+        case "replaced":
+            image.write_bytes((folder / "i04.png").read_bytes())
+        case "touched":
+            os.utime(image, ns=(0, 0))
+        case "gone":
+            image.unlink()
+        case "come":
+            (tmp_path / "elsewhere").rename(image)
+    done = melascope_cli("predict", table, "--out", out)
+    assert done.status == 2
+    assert f"{image} was changed since" in done.err
+    assert "--restart" in done.err
+    assert not out.exists()
+    assert melascope_cli("predict", table, "--out", out, "--restart").status == (3 if change == "gone" else 0)
+    assert names(tmp_path) <= {"images", "cases.csv", "p.csv", "p.csv.errors.csv"}
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_file_names_bring_no_control_characters_into_a_table(
+    melascope_cli: Cli, tmp_path: Path, format_name: str
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in (b"esc\x1b[2Jape.png", b"new\nline.png", b"not-utf8-\xff.png"):
+        (folder / os.fsdecode(name)).write_bytes(encode(lesion(), "PNG"))
+        (folder / os.fsdecode(b"bad" + name)).touch()
+    out = tmp_path / "p.csv"
+    assert melascope_cli("predict", folder, "--out", out, "--format", format_name).status == 3
+    ids = [next(iter(row.values())) for row in rows(out)]
+    assert ids == ["esc\\x1b[2Jape", "new\\nline", "not-utf8-\\udcff"]
+    for path in (out, tmp_path / "p.csv.errors.csv"):
+        assert all(character.isprintable() for line in path.read_text().split("\n") for character in line)
+
+
+@pytest.mark.parametrize("damage", ["progress", "table", "errors", "inputs"])
 def test_damaged_work_is_not_taken_up(
     melascope_cli: Cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     out = tmp_path / "p.csv"
     interrupt(melascope_cli, folder, out, monkeypatch)
-    suffix = {"progress": ".progress.json", "table": ".partial", "errors": ".errors.csv.partial"}[damage]
+    suffix = {
+        "progress": ".progress.json",
+        "table": ".partial",
+        "errors": ".errors.csv.partial",
+        "inputs": ".inputs.partial",
+    }[damage]
     Path(f"{out}{suffix}").write_bytes(b"")
     done = melascope_cli("predict", folder, "--out", out)
     assert done.status == 2

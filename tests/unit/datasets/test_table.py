@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import string
 from pathlib import Path
 
@@ -56,6 +57,10 @@ def test_paths_below_the_table_move_with_it(tmp_path: Path) -> None:
         ("image_id\na\n", "'path' is missing"),
         ("image_id,path,colour\na,b,c\n", "'colour' is not of the case table"),
         ("image_id,path\na,b\na,c\n", "'a' stands in more than one row"),
+        ("image_id,path,site,site\na,b,c,d\n", "'site' stands there more than once"),
+        ("image_id,path\na\x1b[2J,b\n", r"line 2: image_id is 'a\\x1b\[2J'.*control"),
+        ("image_id,path,lesion_id\na,b,L\x001\n", r"line 2: lesion_id is 'L\\x001'"),
+        ('image_id,path,split\na,b,"te\nst"\n', r"line 3: split is 'te\\nst'"),
         ("image_id,path\na\n", "line 2: the row has more or fewer cells"),
         ("image_id,path\na,\n", "line 2: path is ''"),
         ("image_id,path,diagnosis\na,b,nv\n", "line 2: diagnosis is 'nv'"),
@@ -70,6 +75,14 @@ def test_faults_are_named_with_line_and_value(tmp_path: Path, text: str, match: 
     (tmp_path / "cases.csv").write_text(text)
     with pytest.raises(TableError, match=match):
         read_cases(tmp_path / "cases.csv")
+
+
+@pytest.mark.parametrize("name", ["esc\x1b[2J", "new\nline", os.fsdecode(b"not-utf8-\xff")])
+def test_a_name_that_could_not_be_read_back_is_not_written(tmp_path: Path, name: str) -> None:
+    table = tmp_path / "cases.csv"
+    with pytest.raises(TableError, match=r"image_id is .*rename the file"):
+        write_cases([Case(image_id="a", path="/a"), Case(image_id=name, path="/b")], table)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_that_are_no_tables(tmp_path: Path) -> None:
