@@ -15,11 +15,24 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @click.argument("path", type=PATH)
-@click.option("--split", default="test", show_default=True, help="Rows to judge; 'all' for every row.")
 @click.option(
-    "--calibrate-on", default=None, help="Rows to fit calibration and thresholds on.  [default: val]"
+    "--split",
+    default="test",
+    show_default=True,
+    help="Rows to judge; several splits joined with +, 'all' for every row.",
 )
-@click.option("--bundle", default=None, help="Take calibration and thresholds from this bundle instead.")
+@click.option(
+    "--calibrate-on",
+    default=None,
+    help="Rows to fit calibration, thresholds and prediction sets on.  [default: val]",
+)
+@click.option("--bundle", default=None, help="Take all these from this bundle instead.")
+@click.option(
+    "--cross-fit",
+    type=click.IntRange(min=2),
+    metavar="K",
+    help="Or fit them on the rows to judge: in K parts, each judged by what the others fit.",
+)
 @click.option("--out", type=PATH, help="Folder to write to.  [default: evaluation/ beside the predictions]")
 @click.option(
     "--prior",
@@ -51,6 +64,7 @@ def command(
     split: str,
     calibrate_on: str | None,
     bundle: str | None,
+    cross_fit: int | None,
     out: Path | None,
     prior: Prior,
     bootstrap: int,
@@ -62,31 +76,28 @@ def command(
 ) -> None:
     """Judge the model whose run folder or predictions.csv is PATH.
 
-    Calibration and operating points are fitted on the rows of one split (val) and judged on those of another
-    (test). Prints the figures with 95 % intervals, and writes metrics.json and report.html to the folder
-    `evaluation` in the run's folder, or beside the predictions.csv that is named.
+    Calibration, operating points and prediction sets are fitted on the rows of one split (val) and judged on
+    those of another (test). Prints the figures with 95 % intervals, and writes metrics.json and report.html to
+    the folder `evaluation` in the run's folder, or beside the predictions.csv that is named.
 
     \b
     melascope evaluate runs/mine
     melascope evaluate predictions.csv --bundle default --split all
+    melascope evaluate runs/mine --split val+test --cross-fit 5
     melascope evaluate runs/mine --compare runs/other
     melascope evaluate submission.csv --official ISIC2018_Task3_Test_GroundTruth.csv
     """
-    from melascope.cli.judging import official_scores, run_evaluation
+    from melascope.cli.judging import Plan, official_scores, run_evaluation
 
     if truth is not None:
         official_scores(truth, path, output)
         return
-    run_evaluation(
-        path,
+    plan = Plan(
         split=split,
         calibrate_on=calibrate_on,
         bundle=bundle,
-        out=out,
+        cross_fit=cross_fit,
         prior=prior,
-        n_bootstrap=bootstrap,
-        seed=seed,
-        other=other,
         allow_leak=allow_leak,
-        output=output,
     )
+    run_evaluation(path, plan, out=out, n_bootstrap=bootstrap, seed=seed, other=other, output=output)

@@ -25,12 +25,21 @@ from melascope.datasets.table import read_cases
 from melascope.decision.prevalence import Prior
 from melascope.errors import LeakError, TableError, UsageError
 from melascope.evaluation.evaluate import Evaluation, Fitted, Subject, evaluate
-from melascope.evaluation.holdout import ALL, check_no_leak, check_unseen, fit_decision, rows_of_split
+from melascope.evaluation.holdout import (
+    ALL,
+    check_no_leak,
+    check_unseen,
+    fit_decision,
+    rows_of_split,
+    splits_named,
+)
 from melascope.evaluation.isic_scores import PER_CATEGORY, isic_scores
-from melascope.evaluation.measure import CLASS_FIGURES, MELANOMA_FIGURES, judge
+from melascope.evaluation.judged import Judged, cross_judge, judge
+from melascope.evaluation.measure import CLASS_FIGURES, MELANOMA_FIGURES
 from melascope.evaluation.metrics import UndefinedMetricWarning
 from melascope.evaluation.predictions import Predictions, read_predictions
-from melascope.evaluation.report import FIGURE_NAMES, format_figure, write_report
+from melascope.evaluation.report import FIGURE_NAMES, format_figure, format_number, promise, write_report
+from melascope.evaluation.triaged import DECISIONS
 
 #: Column heading -> figure of an operating point.
 _POINT_COLUMNS = {
@@ -42,45 +51,46 @@ _MAIN_POINT = "sensitivity-95"
 _PREDICTIONS, _CASES, _FACTS = "predictions.csv", "cases.csv", "run.json"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Which rows are judged, and by what; the fields are the command's options."""
+
+    split: str
+    calibrate_on: str | None
+    bundle: str | None
+    cross_fit: int | None
+    prior: Prior
+    allow_leak: str | None
+
+
 def run_evaluation(
     path: Path,
+    plan: Plan,
     *,
-    split: str,
-    calibrate_on: str | None,
-    bundle: str | None,
     out: Path | None,
-    prior: Prior,
     n_bootstrap: int,
     seed: int,
     other: Path | None,
-    allow_leak: str | None,
     output: str,
 ) -> None:
     """Judge a run folder or predictions table; the parameters are the command's options."""
-
-    def candidate(named: Path) -> _Candidate:
-        return _candidate(named, split=split, calibrate_on=calibrate_on, bundle=bundle, allow_leak=allow_leak)
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)  # the tables say "undefined" where it is so
-        mine = candidate(path)
-        theirs = None if other is None else candidate(other)
+        mine = _candidate(path, plan)
+        theirs = None if other is None else _candidate(other, plan)
         overrides = [*mine.overrides, *(theirs.overrides if theirs else ())]
         evaluation = evaluate(
-            mine.rows,
+            mine.judged,
             mine.fitted,
             Subject(
                 name=mine.name,
                 sha256=hashlib.sha256(mine.table_path.read_bytes()).hexdigest(),
-                split=split,
+                split=plan.split,
                 leak_override="; ".join(dict.fromkeys(overrides)) or None,
             ),
-            prior=prior,
             n_bootstrap=n_bootstrap,
             seed=seed,
-            other=(theirs.name, judge(theirs.rows, theirs.fitted.calibration, prior=prior))
-            if theirs
-            else None,
+            other=(theirs.name, theirs.judged) if theirs else None,
         )
     warn_of_useless_points(mine.fitted.operating_points)
     paths = write_report(evaluation, out or mine.table_path.parent / "evaluation")
@@ -94,10 +104,10 @@ def run_evaluation(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Candidate:
-    """A model's rows to judge, and what decides on them."""
+    """A model's judged rows, and what decided on them."""
 
     table_path: Path
-    rows: Predictions
+    judged: Judged
     fitted: Fitted
     overrides: tuple[str, ...]  #: why it was trained or is judged although figures of it may flatter it
 
@@ -107,9 +117,7 @@ class _Candidate:
         return f"{self.table_path.resolve().parent.name}/{self.table_path.name}"
 
 
-def _candidate(
-    path: Path, *, split: str, calibrate_on: str | None, bundle: str | None, allow_leak: str | None
-) -> _Candidate:
+def _candidate(path: Path, plan: Plan) -> _Candidate:
     """Read a run folder or a predictions table.
 
     Raises
@@ -122,18 +130,21 @@ def _candidate(
     table_path = path / _PREDICTIONS if path.is_dir() else path
     run = _run_of(path)
     predictions = read_predictions(table_path)
-    rows = rows_of_split(predictions, split)
+    rows = rows_of_split(predictions, plan.split)
     checks = [partial(check_no_leak, predictions)]
     if run is not None:
         checks.append(partial(_check_trained_split, run))
-    if bundle is not None:
+    if plan.bundle is not None:
         checks.append(partial(check_unseen, rows))
-    excused = _excused(checks, allow_leak)
+    excused = _excused(checks, plan.allow_leak)
     trained = None if run is None else _audit_override(run)
+    fitted = _fitted(predictions, plan)
     return _Candidate(
         table_path=table_path,
-        rows=rows,
-        fitted=_fitted(predictions, split, calibrate_on, bundle),
+        judged=judge(rows, fitted, prior=plan.prior)
+        if plan.cross_fit is None
+        else cross_judge(rows, plan.cross_fit, prior=plan.prior),
+        fitted=fitted,
         overrides=tuple(reason for reason in (trained, excused) if reason),
     )
 
@@ -193,37 +204,58 @@ def _excused(checks: Iterable[Callable[[], None]], allow_leak: str | None) -> st
     return None
 
 
-def _fitted(predictions: Predictions, split: str, calibrate_on: str | None, bundle: str | None) -> Fitted:
-    if bundle is not None:
-        if calibrate_on is not None:
-            raise UsageError("Both --bundle and --calibrate-on were given.", remedy="Give one of them.")
-        manifest = load_bundle(bundle).manifest
-        if manifest.classes != predictions.classes:
+def _fitted(predictions: Predictions, plan: Plan) -> Fitted:
+    """What decides: a bundle's own, or fitted on rows of the same table."""
+    given = {"--bundle": plan.bundle, "--calibrate-on": plan.calibrate_on, "--cross-fit": plan.cross_fit}
+    chosen = [option for option, value in given.items() if value is not None]
+    if len(chosen) > 1:
+        raise UsageError(f"Both {chosen[0]} and {chosen[1]} were given.", remedy="Give one of them.")
+    if plan.bundle is not None:
+        return _as_bundled(predictions, plan.bundle)
+    if plan.cross_fit is not None:
+        fitting = plan.split
+        origin = f"fitted on these lesions, in {plan.cross_fit} parts, each judged by what the others fit"
+    else:
+        fitting = plan.calibrate_on or "val"
+        shared = splits_named(plan.split) & splits_named(fitting)
+        if shared or ALL in splits_named(plan.split) | splits_named(fitting):
             raise UsageError(
-                f"The predictions have the classes {', '.join(predictions.classes)}; "
-                f"the bundle {manifest.id} has {', '.join(manifest.classes)}.",
-                remedy="Judge predictions with the bundle that made them.",
+                f"The rows to judge (split {plan.split}) hold rows that calibration is fitted on "
+                f"(split {fitting}).",
+                remedy="Judge another split, take the calibration from a bundle with --bundle, "
+                "or fit and judge in turn with --cross-fit 5.",
             )
-        return Fitted(
-            calibration=manifest.calibration,
-            operating_points=manifest.operating_points,
-            main_point=manifest.default_operating_point,
-            origin=f"as in the bundle {manifest.id}",
-            other_lesions=False,
-        )
-    fitting = calibrate_on or "val"
-    if split == fitting or ALL in (split, fitting):
-        raise UsageError(
-            f"The rows to judge (split {split}) hold rows that calibration is fitted on (split {fitting}).",
-            remedy="Judge another split, or take the calibration from a bundle with --bundle.",
-        )
-    calibration, points = fit_decision(rows_of_split(predictions, fitting))
+        origin = f"fitted on the split “{fitting}” of the same file"
+    decision = fit_decision(rows_of_split(predictions, fitting))
     return Fitted(
-        calibration=calibration,
-        operating_points=points,
+        calibration=decision.calibration,
+        operating_points=decision.operating_points,
+        conformal=decision.conformal,
+        novelty=None,
+        n_folds=plan.cross_fit,
         main_point=_MAIN_POINT,
-        origin=f"fitted on the split “{fitting}” of the same file",
+        origin=origin,
         other_lesions=True,
+    )
+
+
+def _as_bundled(predictions: Predictions, bundle: str) -> Fitted:
+    manifest = load_bundle(bundle).manifest
+    if manifest.classes != predictions.classes:
+        raise UsageError(
+            f"The predictions have the classes {', '.join(predictions.classes)}; "
+            f"the bundle {manifest.id} has {', '.join(manifest.classes)}.",
+            remedy="Judge predictions with the bundle that made them.",
+        )
+    return Fitted(
+        calibration=manifest.calibration,
+        operating_points=manifest.operating_points,
+        conformal=manifest.conformal,
+        novelty=manifest.novelty,
+        n_folds=None,
+        main_point=manifest.default_operating_point,
+        origin=f"as in the bundle {manifest.id}",
+        other_lesions=False,
     )
 
 
@@ -245,18 +277,40 @@ def _print(evaluation: Evaluation) -> None:
         table.add_row(of + FIGURE_NAMES[name], format_figure(measured.figures[name], name))
     console.print(table)
     at_points = Table(
-        Column("operating point", no_wrap=True), "refer from", *_POINT_COLUMNS, box=None, pad_edge=False
+        Column("operating point", no_wrap=True),
+        "refer from",
+        *_POINT_COLUMNS,
+        "promise",
+        box=None,
+        pad_edge=False,
     )
     for point in evaluation.fitted.operating_points:
         figures = measured.operating_points[point.name]
         cells = (format_figure(figures[name], name) for name in _POINT_COLUMNS.values())
-        at_points.add_row(point.name, f"{point.threshold:.4f}", *cells)
+        at_points.add_row(point.name, f"{point.threshold:.4f}", *cells, promise(point))
     console.print(at_points)
+    console.print(_told(evaluation))
     if evaluation.comparison is not None:
         against = Table("difference", f"this - {evaluation.compared_with}", box=None, pad_edge=False)
         for name, figure in evaluation.comparison.difference.items():
             against.add_row(name, format_figure(figure, name))
         console.print(against)
+
+
+def _told(evaluation: Evaluation) -> Table:
+    """Lesions by what they were and what is said of them."""
+    triage = evaluation.triage
+    table = Table(
+        Column(f"told at {triage.operating_point}", no_wrap=True),
+        *(decision.label for decision in DECISIONS),
+        box=None,
+        pad_edge=False,
+    )
+    for truth, counts in triage.counts.items():
+        shares = triage.shares[truth]
+        cells = (f"{n} ({format_number(shares[told].value, 'share')})" for told, n in counts.items())
+        table.add_row(truth, *cells)
+    return table
 
 
 def official_scores(truth_path: Path, submission_path: Path, output: str) -> None:

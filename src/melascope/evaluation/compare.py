@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from melascope.errors import MelascopeError
 from melascope.evaluation import metrics
 from melascope.evaluation.intervals import Estimate, Named, Statistic, estimate
-from melascope.evaluation.measure import Judged, figures_to_dict
+from melascope.evaluation.judged import Judged
+from melascope.evaluation.measure import figures_to_dict
 from melascope.evaluation.metrics import Roc
 
 #: What is compared.

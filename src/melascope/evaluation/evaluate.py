@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from melascope import __version__
-from melascope.decision.calibration import Calibration
+from melascope.decision.novelty import NoveltyLimits
 from melascope.decision.operating_point import OperatingPoint
-from melascope.decision.prevalence import Prior
+from melascope.domain.assessment import PredictiveValues
 from melascope.errors import MelascopeError
 from melascope.evaluation.compare import Comparison, compare
-from melascope.evaluation.measure import Judged, Metrics, judge, measure
-from melascope.evaluation.predictions import Predictions
+from melascope.evaluation.holdout import FittedDecision
+from melascope.evaluation.judged import Judged, as_trained
+from melascope.evaluation.measure import Metrics, measure
+from melascope.evaluation.photographs import PhotographFigures, measure_photographs
+from melascope.evaluation.projected import PREVALENCES, melanoma_share, project, values_to_dict
+from melascope.evaluation.selective import Selective, measure_selective
+from melascope.evaluation.sets import SetFigures, measure_sets
 from melascope.evaluation.subgroups import Subgroup, by_subgroup
+from melascope.evaluation.triaged import TriageFigures, measure_triage
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fitted:
-    """What turns logits into decisions, and where it is from."""
+class Fitted(FittedDecision):
+    """A decision and where it is from."""
 
-    calibration: Calibration
-    operating_points: tuple[OperatingPoint, ...]
+    novelty: NoveltyLimits | None  #: None: no telling whether an image is like those learnt from
+    n_folds: (
+        int | None
+    )  #: the rows judged were judged in so many parts, each by what was fitted on the others
     main_point: str  #: name of the operating point that summaries speak of
     origin: str  #: in words
-    other_lesions: bool  #: known to be fitted on lesions that are not among those judged
+    other_lesions: bool  #: it is known that no lesion is judged by what was fitted on it
+
+    @property
+    def main(self) -> OperatingPoint:
+        """The operating point that summaries speak of."""
+        return next(point for point in self.operating_points if point.name == self.main_point)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +62,14 @@ class Evaluation:
     fitted: Fitted
     judged: Judged
     measured: Metrics
-    uncalibrated: Metrics  #: of the raw softmax, without intervals
+    uncalibrated: Metrics  #: of the raw softmax
+    triage: TriageFigures  #: at the main operating point
+    predictive_values: dict[
+        str, tuple[PredictiveValues, ...]
+    ]  #: operating point -> as judged, and at `PREVALENCES`
+    sets: SetFigures | None  #: None where no prediction sets are promised
+    selective: Selective
+    photographs: PhotographFigures
     subgroups: tuple[Subgroup, ...]
     compared_with: str | None  #: name of the other predictions file
     comparison: Comparison | None
@@ -63,6 +83,14 @@ class Evaluation:
             "fitted": asdict(self.fitted),
             "metrics": self.measured.to_dict(),
             "uncalibrated": self.uncalibrated.to_dict()["figures"],
+            "triage": self.triage.to_dict(),
+            "predictive_values": {
+                point: [values_to_dict(projected) for projected in values]
+                for point, values in self.predictive_values.items()
+            },
+            "prediction_sets": None if self.sets is None else self.sets.to_dict(),
+            "selective": self.selective.to_dict(),
+            "photographs": self.photographs.to_dict(),
             "subgroups": [subgroup.to_dict() for subgroup in self.subgroups],
             "compared_with": self.compared_with,
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
@@ -70,11 +98,10 @@ class Evaluation:
 
 
 def evaluate(
-    rows: Predictions,
+    judged: Judged,
     fitted: Fitted,
     subject: Subject,
     *,
-    prior: Prior = "training",
     n_bootstrap: int = 1000,
     seed: int = 0,
     other: tuple[str, Judged] | None = None,
@@ -83,8 +110,10 @@ def evaluate(
 
     Parameters
     ----------
-    rows
-        The rows to judge; none of them was fitted on.
+    judged
+        The rows, none of them judged by what was fitted on it.
+    fitted
+        What judged them; where they were judged in folds, what is fitted on all of them.
     other
         Name and judged rows of a second model on the same images, to compare with.
 
@@ -98,38 +127,33 @@ def evaluate(
     UndefinedMetricWarning
         A figure has no value on these rows; it is NaN.
     """
+    rows = judged.predictions
     if np.isnan(rows.melanoma_N).all():
         raise MelascopeError(
             f"Of none of the {len(rows.cases)} rows to judge is it known whether it is a melanoma.",
             remedy="Predict from a case table with diagnoses: melascope predict CASES.csv.",
         )
-    judged = judge(rows, fitted.calibration, prior=prior)
-    main_point = next(point for point in fitted.operating_points if point.name == fitted.main_point)
+    draws: _Draws = {"n_bootstrap": n_bootstrap, "seed": seed}
     return Evaluation(
         subject=subject,
         fitted=fitted,
         judged=judged,
-        measured=measure(
-            rows,
-            fitted.calibration,
-            fitted.operating_points,
-            prior=prior,
-            n_bootstrap=n_bootstrap,
-            seed=seed,
-        ),
-        uncalibrated=measure(rows, _as_trained(fitted.calibration), (), n_bootstrap=0),
-        subgroups=by_subgroup(judged, main_point, n_bootstrap=n_bootstrap, seed=seed),
+        measured=measure(judged, **draws),
+        uncalibrated=measure(as_trained(rows), **draws),
+        triage=measure_triage(judged, fitted.main_point, fitted.novelty, **draws),
+        predictive_values={
+            point.name: project(judged, point, (melanoma_share(judged), *PREVALENCES))
+            for point in fitted.operating_points
+        },
+        sets=measure_sets(judged, fitted.conformal, **draws) if fitted.conformal else None,
+        selective=measure_selective(judged, **draws),
+        photographs=measure_photographs(judged, fitted.novelty, **draws),
+        subgroups=by_subgroup(judged, fitted.main_point, **draws),
         compared_with=other[0] if other else None,
-        comparison=compare(judged, other[1], n_bootstrap=n_bootstrap, seed=seed) if other else None,
+        comparison=compare(judged, other[1], **draws) if other else None,
     )
 
 
-def _as_trained(calibration: Calibration) -> Calibration:
-    return Calibration(
-        method="none",
-        temperature=1.0,
-        bias_C=(0.0,) * len(calibration.bias_C),
-        prevalence_C=calibration.prevalence_C,
-        n_cases=calibration.n_cases,
-        n_groups=calibration.n_groups,
-    )
+class _Draws(TypedDict):
+    n_bootstrap: int
+    seed: int

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from melascope.decision.calibration import Calibration, CalibrationMethod, fit_calibration
+from melascope.decision.conformal import ConformalSets, fit_conformal
 from melascope.decision.operating_point import OperatingPoint, fit_operating_points
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import LeakError, MelascopeError
@@ -18,24 +23,66 @@ ALL = "all"
 _LEARNT_FROM = ("train", "val")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FittedDecision:
+    """What turns logits into probabilities, prediction sets and referrals."""
+
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...]
+    conformal: ConformalSets | None  #: None where no prediction sets are promised
+
+
+def splits_named(split: str) -> frozenset[str]:
+    """The splits that an option such as "val+test" names."""
+    return frozenset(split.split("+"))
+
+
 def rows_of_split(predictions: Predictions, split: str) -> Predictions:
-    """The rows of a split; every row for "all".
+    """The rows of a split, or of several joined with "+"; every row for "all".
 
     Raises
     ------
     MelascopeError
-        No row is of that split.
+        No row is of one of the splits.
     """
-    if split == ALL:
+    wanted = splits_named(split)
+    if ALL in wanted:
         return predictions
     found = Counter(case.split or "(none)" for case in predictions.cases)
-    if split not in found:
+    if absent := wanted - found.keys():
         listed = ", ".join(f"{name} ({n})" for name, n in found.most_common())
         raise MelascopeError(
-            f"No row of the predictions is of the split {split!r}; found {listed}.",
-            remedy=f"Name one of these, or {ALL!r} for every row.",
+            f"No row of the predictions is of the split {min(absent)!r}; found {listed}.",
+            remedy=f"Name one of these, several joined with +, or {ALL!r} for every row.",
         )
-    return predictions.where([case.split == split for case in predictions.cases])
+    return predictions.where([(case.split or "(none)") in wanted for case in predictions.cases])
+
+
+def folds(predictions: Predictions, n_folds: int, *, seed: int = 0) -> NDArray[np.intp]:
+    """Fold of each row, shape (n,), from 0: no lesion and no patient stands in two, melanomas are spread evenly.
+
+    Raises
+    ------
+    MelascopeError
+        Fewer lesions or patients than folds.
+    """
+    _, lesion_N = np.unique(np.asarray(predictions.lesions_N, dtype=str), return_inverse=True)
+    _, group_N = np.unique(np.asarray(predictions.groups_N, dtype=str), return_inverse=True)
+    n_lesions = int(lesion_N.max(initial=-1)) + 1
+    size = n_lesions + int(group_N.max(initial=-1)) + 1
+    links = coo_array((np.ones(len(lesion_N)), (lesion_N, n_lesions + group_N)), shape=(size, size))
+    n_units, unit_of_node = connected_components(links, directed=False)
+    if n_units < n_folds:
+        raise MelascopeError(
+            f"The rows are of {n_units} lesions or patients; {n_folds} folds were asked for.",
+            remedy="Take fewer folds, or more rows.",
+        )
+    unit_N = unit_of_node[lesion_N]
+    melanoma_U = np.bincount(unit_N, weights=np.nan_to_num(predictions.melanoma_N), minlength=n_units) > 0
+    shuffled_U = np.random.default_rng(seed).permutation(n_units)
+    fold_U = np.empty(n_units, dtype=np.intp)
+    fold_U[shuffled_U[np.argsort(melanoma_U[shuffled_U], kind="stable")]] = np.arange(n_units) % n_folds
+    return np.asarray(fold_U[unit_N])
 
 
 def check_no_leak(predictions: Predictions) -> None:
@@ -85,8 +132,8 @@ def check_unseen(rows: Predictions) -> None:
 
 def fit_decision(
     predictions: Predictions, *, method: CalibrationMethod | Literal["auto"] = "auto"
-) -> tuple[Calibration, tuple[OperatingPoint, ...]]:
-    """Calibration and operating points from held-out rows; each lesion has one vote in both.
+) -> FittedDecision:
+    """Calibration, operating points and prediction sets from held-out rows; each lesion has one vote in all.
 
     Raises
     ------
@@ -102,5 +149,11 @@ def fit_decision(
         melanoma_index=melanoma_index,
         method=method,
     )
-    score_N = np.exp(calibration.log_probabilities(predictions.logits_NC)[:, melanoma_index])
-    return calibration, fit_operating_points(score_N, predictions.melanoma_N, predictions.lesions_N)
+    log_probability_NC = calibration.log_probabilities(predictions.logits_NC)
+    return FittedDecision(
+        calibration=calibration,
+        operating_points=fit_operating_points(
+            np.exp(log_probability_NC[:, melanoma_index]), predictions.melanoma_N, predictions.lesions_N
+        ),
+        conformal=fit_conformal(log_probability_NC, predictions.class_index_N, predictions.lesions_N),
+    )

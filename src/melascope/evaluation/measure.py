@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from melascope.decision.calibration import Calibration
-from melascope.decision.operating_point import LesionVotes, OperatingPoint, lesion_votes
-from melascope.decision.prevalence import Prior, at_prevalence, wanted_prevalence
+from melascope.decision.prevalence import Prior
 from melascope.domain.diagnosis import Diagnosis
 from melascope.evaluation import metrics
 from melascope.evaluation.intervals import Estimate, Named, Statistic, estimate
-from melascope.evaluation.predictions import Predictions
+from melascope.evaluation.judged import Judged
 
 #: Threshold-free figures of melanoma, then of the classes.
 MELANOMA_FIGURES = (
@@ -123,75 +121,16 @@ def headline(measured: Metrics) -> dict[str, Estimate]:
     return measured.figures | at_points
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Judged:
-    """Predictions with what the decision room makes of them: every figure is a function of these."""
-
-    predictions: Predictions
-    score_N: NDArray[np.float64]  #: calibrated melanoma probability at the calibration cases' prevalence
-    log_probability_NC: NDArray[np.float64]  #: calibrated, at the calibration cases' prevalence
-    probability_NC: NDArray[np.float64]  #: calibrated, at the wanted prior
-
-    @property
-    def vote_N(self) -> NDArray[np.float64]:
-        """Shape (n,): 1 / images of the same lesion."""
-        lesions_N = np.asarray(self.predictions.lesions_N, dtype=str)
-        _, lesion_N, count_L = np.unique(lesions_N, return_inverse=True, return_counts=True)
-        return np.asarray(1.0 / count_L[lesion_N])
-
-    def take(self, rows_M: Sequence[int] | NDArray[np.integer]) -> Judged:
-        """These rows, in this order."""
-        rows_M = np.asarray(rows_M, dtype=np.intp)
-        return Judged(
-            predictions=self.predictions.take(rows_M),
-            score_N=self.score_N[rows_M],
-            log_probability_NC=self.log_probability_NC[rows_M],
-            probability_NC=self.probability_NC[rows_M],
-        )
-
-    def votes(self) -> LesionVotes:
-        """One row a lesion of known outcome."""
-        return lesion_votes(self.score_N, self.predictions.melanoma_N, self.predictions.lesions_N)
-
-
-def judge(predictions: Predictions, calibration: Calibration, *, prior: Prior = "training") -> Judged:
-    """Calibrate the logits, and move the class probabilities to the prior: "uniform" suits balanced accuracy.
-
-    The melanoma score stays at the prevalence of the calibration cases, as every threshold does.
-    """
-    log_probability_NC = calibration.log_probabilities(predictions.logits_NC)
-    return Judged(
-        predictions=predictions,
-        score_N=np.exp(log_probability_NC[:, predictions.classes.index(Diagnosis.MEL)]),
-        log_probability_NC=log_probability_NC,
-        probability_NC=at_prevalence(
-            log_probability_NC,
-            fitted_C=calibration.prevalence_C,
-            wanted_C=wanted_prevalence(prior, calibration.prevalence_C),
-        ),
-    )
-
-
-def measure(
-    predictions: Predictions,
-    calibration: Calibration,
-    operating_points: Sequence[OperatingPoint],
-    *,
-    prior: Prior = "training",
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-) -> Metrics:
-    """Every figure of the predictions, with 95 % intervals from resampling patients or lesions.
+def measure(judged: Judged, *, n_bootstrap: int = 1000, seed: int = 0) -> Metrics:
+    """Every figure of the judged rows, with 95 % intervals from resampling patients or lesions.
 
     Warns
     -----
     UndefinedMetricWarning
         A figure has no value on these cases; it is NaN.
     """
-    judged = judge(predictions, calibration, prior=prior)
-    statistic = (
-        melanoma_statistic(judged) | point_statistic(judged, operating_points) | class_statistic(judged)
-    )
+    predictions = judged.predictions
+    statistic = melanoma_statistic(judged) | point_statistic(judged) | class_statistic(judged)
     estimates = estimate(statistic, predictions.groups_N, n_draws=n_bootstrap, seed=seed)
     votes = judged.votes()
     melanoma_N = predictions.melanoma_N
@@ -205,13 +144,12 @@ def measure(
         n_diagnosed=int((predictions.class_index_N >= 0).sum()),
         sources=dict(Counter(case.source or "unnamed" for case in predictions.cases).most_common()),
         classes=predictions.classes,
-        prior=prior,
+        prior=judged.prior,
         n_bootstrap=n_bootstrap,
         seed=seed,
         figures={name: estimates[name] for name in MELANOMA_FIGURES + CLASS_FIGURES},
         operating_points={
-            point.name: {name: estimates[f"{name}@{point.name}"] for name in POINT_FIGURES}
-            for point in operating_points
+            point: {name: estimates[f"{name}@{point}"] for name in POINT_FIGURES} for point in judged.referred
         },
         per_class={
             diagnosis: {name: estimates[f"{name}/{diagnosis}"] for name in PER_CLASS_FIGURES}
@@ -252,18 +190,20 @@ def melanoma_statistic(judged: Judged) -> Statistic:
     return Statistic(of_weights)
 
 
-def point_statistic(judged: Judged, operating_points: Sequence[OperatingPoint]) -> Statistic:
+def point_statistic(judged: Judged) -> Statistic:
     """`POINT_FIGURES` of each operating point, named `<figure>@<point>`, as a function of case weights."""
-    known_N = ~np.isnan(judged.predictions.melanoma_N)
-    score_N, melanoma_N = judged.score_N[known_N], judged.predictions.melanoma_N[known_N] == 1
+    outcome_N = judged.predictions.melanoma_N
+    known_N = ~np.isnan(outcome_N)
     votes = judged.votes()
 
     def of_weights(weight_BN: NDArray[np.float64]) -> Named:
         named: Named = {}
-        for point in operating_points:
-            images = metrics.Counts.of_decision(point.refers(score_N), melanoma_N, weight_BN[:, known_N])
+        for point, referred_N in judged.referred.items():
+            images = metrics.Counts.of_decision(
+                referred_N[known_N], outcome_N[known_N] == 1, weight_BN[:, known_N]
+            )
             lesions = metrics.Counts.of_decision(
-                point.refers(votes.score_L), votes.melanoma_L, weight_BN[:, votes.image_L]
+                referred_N[votes.image_L], votes.melanoma_L, weight_BN[:, votes.image_L]
             )
             of_point = {
                 "sensitivity": images.sensitivity(),
@@ -275,20 +215,18 @@ def point_statistic(judged: Judged, operating_points: Sequence[OperatingPoint]) 
                 "f1": images.f1(),
                 "accuracy": images.accuracy(),
             }
-            named |= {f"{name}@{point.name}": value_B for name, value_B in of_point.items()}
+            named |= {f"{name}@{point}": value_B for name, value_B in of_point.items()}
         return named
 
-    outcome_N = judged.predictions.melanoma_N
     shares: dict[str, NDArray[np.bool_]] = {}
-    for point in operating_points:
-        referred_N = point.refers(judged.score_N)
+    for point, referred_N in judged.referred.items():
         shares |= {
-            f"sensitivity@{point.name}": outcome_N == 1,
-            f"specificity@{point.name}": outcome_N == 0,
-            f"lesion_sensitivity@{point.name}": outcome_N == 1,
-            f"lesion_specificity@{point.name}": outcome_N == 0,
-            f"ppv@{point.name}": known_N & referred_N,
-            f"npv@{point.name}": known_N & ~referred_N,
+            f"sensitivity@{point}": outcome_N == 1,
+            f"specificity@{point}": outcome_N == 0,
+            f"lesion_sensitivity@{point}": outcome_N == 1,
+            f"lesion_specificity@{point}": outcome_N == 0,
+            f"ppv@{point}": known_N & referred_N,
+            f"npv@{point}": known_N & ~referred_N,
         }
     return Statistic(of_weights, shares)
 

@@ -8,15 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
+import numpy as np
 
 from melascope import __version__
+from melascope.decision.calibration import CalibrationMethod
 from melascope.decision.operating_point import OperatingPoint
-from melascope.evaluation import plots
+from melascope.decision.triage import Cause
+from melascope.evaluation import decision_plots, plots
 from melascope.evaluation.evaluate import Evaluation
 from melascope.evaluation.intervals import Estimate
-from melascope.evaluation.measure import Judged
+from melascope.evaluation.judged import as_trained
+from melascope.evaluation.projected import melanoma_share, project
+from melascope.evaluation.selective import SHARES
+from melascope.evaluation.triaged import DECISIONS
 
-#: Figure -> its name in words; those in `_IN_PERCENT` are shown as such.
+#: Figure -> its name in words; those in `_IN_PERCENT` are shown as such, as is every "share".
 FIGURE_NAMES: Mapping[str, str] = {
     "melanoma_auroc": "AUROC",
     "melanoma_partial_auroc_80": "partial AUROC above 80 %",
@@ -59,8 +65,23 @@ _IN_PERCENT = frozenset(
         "lesion_specificity",
         "ppv",
         "npv",
+        "share",
     }
 )
+_CAUSES: Mapping[Cause, str] = {
+    "unusable-photograph": "the photograph is unusable",
+    "foreign-image": "it does not look like a photograph of a lesion as the model knows them",
+    "unusual-image": "it is unlike the photographs that the model has learnt from",
+    "poor-photograph": "the photograph is poor",
+    "no-diagnosis-fits": "no diagnosis fits",
+    "malignancy-not-excluded": "a malignant diagnosis cannot be excluded",
+}
+_METHODS: Mapping[CalibrationMethod, str] = {
+    "none": "none: the network's own probabilities",
+    "temperature": "temperature: all logits divided by one number",
+    "bias-corrected-temperature": "bias-corrected temperature: all logits divided by one number, and one number "
+    "added for each diagnosis",
+}
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> tuple[Path, Path]:
@@ -84,41 +105,77 @@ def render(evaluation: Evaluation) -> str:
     )
     environment.filters["figure"] = format_figure
     environment.filters["number"] = format_number
-    judged, points = evaluation.judged, evaluation.fitted.operating_points
+    environment.filters["interval"] = format_interval
     return environment.get_template("report.html.j2").render(
         e=evaluation,
         m=evaluation.measured,
-        main=next(point for point in points if point.name == evaluation.fitted.main_point),
+        main=evaluation.fitted.main,
         names=FIGURE_NAMES,
+        causes=_CAUSES,
+        method=_METHODS[evaluation.fitted.calibration.method],
+        decisions=DECISIONS,
+        shares=SHARES,
+        promise=promise,
+        estimate=Estimate,
         version=__version__,
-        plots=_plots(judged, points),
+        plots=_plots(evaluation),
     )
 
 
-def _plots(judged: Judged, points: tuple[OperatingPoint, ...]) -> dict[str, str]:
-    """No plots where the cases lack melanomas or others: a curve of nothing misleads."""
-    outcomes = set(judged.predictions.melanoma_N.tolist())
-    if not {0.0, 1.0} <= outcomes:
-        return {}
-    return {
-        "roc": plots.roc_plot(judged, points),
+def _plots(evaluation: Evaluation) -> dict[str, str]:
+    """No curves where the cases lack melanomas or others: a curve of nothing misleads."""
+    judged, fitted = evaluation.judged, evaluation.fitted
+    drawn = {"triage": decision_plots.triage_plot(evaluation.triage)}
+    if evaluation.sets is not None and evaluation.measured.n_diagnosed:
+        drawn["sets"] = decision_plots.set_plot(evaluation.sets)
+    if not {0.0, 1.0} <= set(judged.predictions.melanoma_N.tolist()):
+        return drawn
+    grid = project(judged, fitted.main, np.geomspace(0.001, 0.5, 60).tolist())
+    return drawn | {
+        "roc": plots.roc_plot(judged),
         "precision_recall": plots.precision_recall_plot(judged),
-        "reliability": plots.reliability_plot(judged),
-        "scores": plots.score_plot(judged, points),
+        "scores": plots.score_plot(judged, fitted.operating_points),
+        "reliability": decision_plots.reliability_plot(as_trained(judged.predictions), judged),
+        "predictive_values": decision_plots.predictive_value_plot(grid, melanoma_share(judged)),
+        "risk": decision_plots.risk_plot(judged),
     }
+
+
+def promise(point: OperatingPoint) -> str:
+    """What the operating point guarantees of lesions like those it was chosen on, in words."""
+    target = f"{100 * point.target_value:.0f} %"
+    if point.guaranteed:
+        return f"{point.target} at least {target} with {100 * point.confidence:.0f} % confidence"
+    n, kind = (
+        (point.n_melanoma, "melanomas") if point.target == "sensitivity" else (point.n_other, "other lesions")
+    )
+    return f"none: {n} {kind} are too few to promise {target}"
 
 
 def format_number(value: float, name: str) -> str:
     """A figure's value as the page and the terminal show it."""
     if math.isnan(value):
         return "undefined"
-    return f"{100 * value:.1f} %" if name in _IN_PERCENT else f"{value:.3f}"
+    scale, digits, unit = _scale(name)
+    return f"{scale * value:.{digits}f}{unit}"
+
+
+def _scale(name: str) -> tuple[int, int, str]:
+    """Factor, decimals and unit."""
+    if name == "projected_npv":  # near 100 %
+        return 100, 2, " %"
+    return (100, 1, " %") if name in _IN_PERCENT else (1, 3, "")
+
+
+def format_interval(figure: Estimate, name: str) -> str:
+    """A figure's interval without its unit; empty where there is none."""
+    if math.isnan(figure.low):
+        return ""
+    scale, digits, _ = _scale(name)
+    return f"{scale * figure.low:.{digits}f} to {scale * figure.high:.{digits}f}"
 
 
 def format_figure(figure: Estimate, name: str) -> str:
     """A figure with its interval."""
-    value = format_number(figure.value, name)
-    if math.isnan(figure.low):
-        return value
-    scale, digits = (100, 1) if name in _IN_PERCENT else (1, 3)
-    return f"{value} ({scale * figure.low:.{digits}f} to {scale * figure.high:.{digits}f})"
+    interval = format_interval(figure, name)
+    return format_number(figure.value, name) + (f" ({interval})" if interval else "")

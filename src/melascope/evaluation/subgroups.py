@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from melascope.decision.operating_point import OperatingPoint
 from melascope.domain.case import Case
 from melascope.evaluation.intervals import Estimate, estimate
-from melascope.evaluation.measure import Judged, figures_to_dict, melanoma_statistic, point_statistic
+from melascope.evaluation.judged import Judged
+from melascope.evaluation.measure import figures_to_dict, melanoma_statistic, point_statistic
 
 #: Lesions with, and as many without melanoma that a subgroup's figures take.
 MIN_LESIONS = 10
@@ -60,7 +60,7 @@ class Subgroup:
 
 def by_subgroup(
     judged: Judged,
-    point: OperatingPoint,
+    point: str,
     *,
     n_bootstrap: int = 1000,
     seed: int = 0,
@@ -83,16 +83,14 @@ def _place(attribute: str, minus_count: int, name: str) -> tuple[bool, int]:
     return name == "unknown", bands.index(name) if attribute == "age" and name in bands else minus_count
 
 
-def _subgroup(
-    part: Judged, attribute: str, value: str, point: OperatingPoint, n_bootstrap: int, seed: int
-) -> Subgroup:
+def _subgroup(part: Judged, attribute: str, value: str, point: str, n_bootstrap: int, seed: int) -> Subgroup:
     votes = part.votes()
     n_lesions, n_melanoma = len(votes.melanoma_L), int(votes.melanoma_L.sum())
     figures = None
     if min(n_melanoma, n_lesions - n_melanoma) >= MIN_LESIONS:
-        wanted = ("melanoma_auroc", f"sensitivity@{point.name}", f"specificity@{point.name}")
+        wanted = ("melanoma_auroc", f"sensitivity@{point}", f"specificity@{point}")
         estimates = estimate(
-            melanoma_statistic(part) | point_statistic(part, [point]),
+            melanoma_statistic(part) | point_statistic(part),
             part.predictions.groups_N,
             n_draws=n_bootstrap,
             seed=seed,

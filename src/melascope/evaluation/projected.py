@@ -1,0 +1,57 @@
+"""What a referral is worth where melanoma is rarer, or more frequent, than among the lesions judged."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from melascope.decision.operating_point import OperatingPoint
+from melascope.decision.predictive_values import predictive_values
+from melascope.domain.assessment import PredictiveValues
+from melascope.evaluation.judged import Judged
+
+#: Shares of melanoma for which the report gives numbers.
+PREVALENCES = (0.01, 0.02, 0.05, 0.10, 0.20)
+
+
+def melanoma_share(judged: Judged) -> float:
+    """Share of melanomas among the lesions judged whose outcome is known, 0 to 1; there must be one."""
+    return float(judged.votes().melanoma_L.mean())
+
+
+def project(
+    judged: Judged, point: OperatingPoint, prevalences: Iterable[float]
+) -> tuple[PredictiveValues, ...]:
+    """PPV and NPV at these prevalences, from the lesions judged; none where these are all melanomas, or none is.
+
+    Exact where only the share of melanoma differs: neither melanomas nor other lesions are harder there. What
+    never happens (a referral, or its absence) has the value NaN.
+    """
+    votes = judged.votes()
+    referred_L = judged.referred[point.name][votes.image_L]
+    if votes.melanoma_L.all() or not votes.melanoma_L.any():
+        return ()
+    achieved = replace(
+        point,
+        sensitivity=float(referred_L[votes.melanoma_L].mean()),
+        specificity=float((~referred_L[~votes.melanoma_L]).mean()),
+        n_melanoma=int(votes.melanoma_L.sum()),
+        n_other=int((~votes.melanoma_L).sum()),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the page says "undefined"
+        return tuple(predictive_values(achieved, prevalence) for prevalence in prevalences)
+
+
+def values_to_dict(values: PredictiveValues) -> dict[str, Any]:
+    """For JSON: undefined numbers are None."""
+    return {
+        "prevalence": values.prevalence,
+        "ppv": None if math.isnan(values.ppv) else values.ppv,
+        "ppv_interval": list(values.ppv_interval),
+        "npv": None if math.isnan(values.npv) else values.npv,
+        "npv_interval": list(values.npv_interval),
+    }
