@@ -78,6 +78,29 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert len(list((folder / "logs").glob("*/metrics.csv"))) == 2  # of both sessions
 
 
+def test_a_run_that_was_moved_still_knows_its_best_epoch(
+    run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    class Spoil(Callback):
+        def on_validation_start(self, trainer, pl_module) -> None:
+            torch.nn.init.constant_(pl_module.network.head.bias, 0.0)
+            torch.nn.init.constant_(pl_module.network.head.weight, 9.0)
+
+    folder, moved, cache = tmp_path / "run", tmp_path / "elsewhere" / "run", run_folder.parent / "cache"
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(recipe, cases, options(folder, cache, callbacks=(StopAfter(2),)))
+    best = torch.load(folder / "best.ckpt", weights_only=True)
+    moved.parent.mkdir()
+    folder.rename(moved)
+    fit(recipe, cases, options(moved, cache, resume=True, callbacks=(Spoil(),)))
+    facts = json.loads((moved / "run.json").read_text())
+    assert facts["epochs"] == 4
+    assert facts["best_epoch"] == best["epoch"] <= 1
+    (state,) = (s for s in best["callbacks"].values() if s.get("monitor") == "val_loss" and "dirpath" in s)
+    assert facts["monitor"]["value"] == float(state["best_model_score"])
+    assert not folder.exists()
+
+
 def test_a_run_is_neither_overwritten_nor_resumed_under_another_recipe(
     run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
 ) -> None:

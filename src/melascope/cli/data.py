@@ -218,6 +218,27 @@ def split(
     _write(dealt, out)
 
 
+@command.command("join-folds")
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--out", required=True, type=PATH, help="The predictions table to write.")
+def join_folds_command(runs: Sequence[Path], out: Path) -> None:
+    """Join the runs of a cross-validation: each case as predicted by the run that had not learnt from it.
+
+    RUNS were trained on one split, each with another --fold. The rows get the split `oof`.
+
+    \b
+    melascope evaluate oof.csv --split oof --cross-fit 5
+    """
+    from melascope.datasets.folds import join_folds
+    from melascope.evaluation.predictions import write_predictions
+
+    joined, absent = join_folds(runs)
+    write_predictions(joined, out)
+    if absent:
+        click.echo(f"melascope: without fold {', '.join(absent)}, which no run validated on", err=True)
+    click.echo(f"{len(joined.cases)} predictions of {len(runs)} folds written to {out}")
+
+
 def _bars(bars: ExitStack) -> Callable[[str], Callable[[int, int], None]]:
     """Bars that follow one another: each new title ends the bar before it."""
 

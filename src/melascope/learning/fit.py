@@ -21,7 +21,8 @@ import timm
 import tomli_w
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch import callbacks
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 from numpy.typing import NDArray
 
@@ -112,11 +113,34 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
         facts = {
             "epochs": trainer.current_epoch,
             "best_epoch": int(state["epoch"]),
-            "monitor": {"name": recipe.train.monitor, "value": float(best.best_model_score or np.nan)},
+            "monitor": {"name": recipe.train.monitor, "value": _score(best)},
             "seconds": round(time.monotonic() - began, 1),
         }
         _write_run_facts(folder, recipe, parts, module, options, facts)
     return folder
+
+
+class ModelCheckpoint(callbacks.ModelCheckpoint):
+    """A checkpoint in the run's folder, wherever that is now.
+
+    Lightning writes absolute paths into a checkpoint, and where they are others on resuming it forgets the best
+    score: any later epoch would take the place of the best one.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the paths for those of this folder."""
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "", Path(path).name)) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: here(state_dict[name]) for name in paths}
+        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | moved | {"best_k_models": kept, "dirpath": self.dirpath})
+
+
+def _score(best: ModelCheckpoint) -> float:
+    return float("nan") if best.best_model_score is None else float(best.best_model_score)
 
 
 class _Patience(EarlyStopping):
