@@ -85,7 +85,7 @@ def _tiny_fields(**changes: Any) -> dict[str, Any]:
         "preprocess": {"size_px": SIZE_PX},
         "calibration": {
             "method": "bias-corrected-temperature",
-            "temperature": 1.25,
+            "scale_C": (0.8,) * 7,
             "bias_C": (0.1, -0.2, 0.0, 0.05, 0.0, 0.3, -0.1),
             "prevalence_C": (0.12, 0.6, 0.06, 0.04, 0.14, 0.02, 0.02),
             "n_cases": 1000,

@@ -81,6 +81,10 @@ _METHODS: Mapping[CalibrationMethod, str] = {
     "temperature": "temperature: all logits divided by one number",
     "bias-corrected-temperature": "bias-corrected temperature: all logits divided by one number, and one number "
     "added for each diagnosis",
+    "vector": "vector scaling: each diagnosis's logit has a factor and a shift of its own",
+    "platt": "Platt: after bias-corrected temperature, each diagnosis's log-odds on a straight line of its own",
+    "beta": "beta: after bias-corrected temperature, each diagnosis's log-odds on a bent line of its own",
+    "isotonic": "isotonic: after bias-corrected temperature, each diagnosis's log-odds on a rising curve of its own",
 }
 
 
