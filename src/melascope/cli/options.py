@@ -32,7 +32,7 @@ class NamedPath(click.Path):
         """
         if value == "":
             raise UsageError(
-                f"{param.human_readable_name if param else 'The path'} is empty.",
+                f"{param.get_error_hint(ctx) if param else 'The path'} is empty.",
                 remedy="Name a file or a folder; `.` is the current one.",
             )
         return super().convert(value, param, ctx)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from melascope.bundle.store import CAM_WEIGHT, reference_bytes
 from melascope.runtime.assessment_json import from_json
 
 Cli = Callable[..., object]
@@ -77,6 +78,25 @@ def test_heatmaps_of_one_name_do_not_overwrite_each_other(melascope_cli: Cli, tm
     assert len({file.read_bytes() for file in files}) == 4
     again = melascope_cli("assess", *paths, "--heatmap", tmp_path / "maps", "--format", "csv")
     assert [row["heatmap"] for row in csv.DictReader(io.StringIO(again.out))] == [str(file) for file in files]
+
+
+def test_an_empty_heatmap_is_told(  # type: ignore[no-untyped-def]
+    melascope_cli: Cli, tmp_path: Path, make_bundle, tiny_network, tiny_weights
+) -> None:
+    weight_KF = tiny_weights["weight"].copy()
+    weight_KF[0] = -np.abs(weight_KF[0])  # melanoma: features are never negative, so nothing speaks for it
+    files = {
+        "model.onnx": tiny_network(weight=weight_KF),
+        "reference.npz": reference_bytes({CAM_WEIGHT: weight_KF}),
+    }
+    make_bundle(tmp_path / "blind.zip", files=files)
+    told = {}
+    for name in ("blind.zip", "tiny"):
+        options = ("--bundle", tmp_path / name) if name == "blind.zip" else ()
+        done = melascope_cli("assess", draw(tmp_path / "a.png"), "--heatmap", tmp_path / "maps", *options)
+        (told[name],) = [line for line in done.out.splitlines() if line.startswith("Heatmap:")]
+    assert "no evidence for melanoma anywhere" in told["blind.zip"]
+    assert "no evidence" not in told["tiny"]
 
 
 def test_prevalence_and_operating_point_reach_the_answer(melascope_cli: Cli, tmp_path: Path) -> None:
