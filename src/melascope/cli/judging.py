@@ -38,7 +38,7 @@ from melascope.evaluation.judged import Judged, cross_judge, judge
 from melascope.evaluation.measure import CLASS_FIGURES, MELANOMA_FIGURES
 from melascope.evaluation.metrics import UndefinedMetricWarning
 from melascope.evaluation.predictions import Predictions, read_predictions
-from melascope.evaluation.report import FIGURE_NAMES, format_figure, format_number, promise, write_report
+from melascope.evaluation.report import FIGURE_NAMES, format_figure, promise, write_report
 from melascope.evaluation.triaged import DECISIONS
 
 #: Column heading -> figure of an operating point.
@@ -302,13 +302,13 @@ def _told(evaluation: Evaluation) -> Table:
     triage = evaluation.triage
     table = Table(
         Column(f"told at {triage.operating_point}", no_wrap=True),
-        *(decision.label for decision in DECISIONS),
+        *(Column(decision.label, min_width=11) for decision in DECISIONS),
         box=None,
         pad_edge=False,
     )
     for truth, counts in triage.counts.items():
         shares = triage.shares[truth]
-        cells = (f"{n} ({format_number(shares[told].value, 'share')})" for told, n in counts.items())
+        cells = (f"{n} ({100 * shares[told].value:.0f} %)" for told, n in counts.items())
         table.add_row(truth, *cells)
     return table
 

@@ -154,7 +154,7 @@ def set_plot(sets: SetFigures) -> str:
             right.annotate(f"{100 * share:.1f} %", (size, share), ha="center", va="bottom", fontsize=8)
         right.set_xticks(range(sizes.max() + 1))
         right.yaxis.set_major_formatter(_percent())
-        right.set(title="lesions by the number of diagnoses in their set")
+        right.set(title="diagnoses per set")
 
     return svg("Prediction sets: coverage and size", draw, width_in=10.4, height_in=3.6)
 

@@ -61,6 +61,7 @@ def test_a_run_is_judged_on_test_and_both_files_are_written(run_folder):
     result = invoke(run_folder, "--bootstrap", 50)
     assert result.exit_code == 0, result.output
     assert "sensitivity-95" in result.output
+    assert "told at sensitivity-95" in result.output
     assert "200 images of 200 lesions" in result.output
     told = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
     assert told["subject"]["split"] == "test"
@@ -100,6 +101,23 @@ def test_rows_that_were_fitted_on_are_not_judged(run_folder):
     assert "fitted on" in refuse(UsageError, run_folder, "--split", "all")
     assert "fitted on" in refuse(UsageError, run_folder, "--calibrate-on", "test")
     assert "'holdout'" in refuse(MelascopeError, run_folder, "--split", "holdout")
+
+
+def test_rows_that_fit_are_judged_by_what_the_other_parts_fit(run_folder):
+    result = invoke(run_folder, "--split", "val+test", "--cross-fit", 5, "--bootstrap", 0)
+    assert result.exit_code == 0, result.output
+    assert "in 5 parts, each judged by what the others fit" in " ".join(result.output.split())
+    told = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
+    assert told["metrics"]["n_images"] == told["fitted"]["calibration"]["n_cases"] == 400
+    assert told["fitted"]["n_folds"] == 5
+    given = refuse(UsageError, run_folder, "--cross-fit", 5, "--calibrate-on", "val")
+    assert "--calibrate-on and --cross-fit" in given
+
+
+def test_several_splits_are_joined_and_must_not_overlap(run_folder):
+    assert "fitted on" in refuse(UsageError, run_folder, "--split", "val+test")
+    assert "fitted on" in refuse(UsageError, run_folder, "--split", "test", "--calibrate-on", "val+test")
+    assert "'fold'" in refuse(MelascopeError, run_folder, "--split", "test+fold")
 
 
 def test_a_leaking_table_is_refused_unless_a_reason_is_given_and_kept(tmp_path):

@@ -7,11 +7,12 @@ from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import MelascopeError
 from melascope.evaluation.compare import compare
 from melascope.evaluation.holdout import fit_decision
-from melascope.evaluation.measure import judge, measure
+from melascope.evaluation.judged import judge
+from melascope.evaluation.measure import measure
 
 
 def judged(predictions):
-    return judge(predictions, fit_decision(predictions)[0])
+    return judge(predictions, fit_decision(predictions))
 
 
 def test_a_better_model_is_told_from_a_worse_one_in_any_order_of_rows(simulated):
@@ -22,7 +23,7 @@ def test_a_better_model_is_told_from_a_worse_one_in_any_order_of_rows(simulated)
     assert found.difference["melanoma_auroc"].low > 0
     assert found.difference["balanced_accuracy"].low > 0
     assert compare(good, poor, n_bootstrap=300) == found
-    alone = measure(good.predictions, fit_decision(good.predictions)[0], (), n_bootstrap=300)
+    alone = measure(good, n_bootstrap=300)
     assert found.first["melanoma_auroc"] == alone.figures["melanoma_auroc"]
 
 

@@ -1,9 +1,10 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from melascope.errors import LeakError, MelascopeError
-from melascope.evaluation.holdout import check_no_leak, check_unseen, fit_decision, rows_of_split
+from melascope.evaluation.holdout import check_no_leak, check_unseen, fit_decision, folds, rows_of_split
 from melascope.evaluation.predictions import Predictions
 
 
@@ -62,10 +63,34 @@ def test_splits_are_told_by_name(simulated):
     test, val = rows_of_split(predictions, "test"), rows_of_split(predictions, "val")
     assert {case.split for case in test.cases} == {"test"}
     assert len(test.cases) + len(val.cases) == len(rows_of_split(predictions, "all").cases)
+    assert len(rows_of_split(predictions, "test+val").cases) == len(predictions.cases)
     with pytest.raises(MelascopeError, match=r"'holdout'; found .*val \("):
-        rows_of_split(predictions, "holdout")
+        rows_of_split(predictions, "val+holdout")
 
 
 def test_too_few_melanomas_to_choose_a_threshold_is_said(simulated):
     with pytest.raises(MelascopeError, match="lesions with melanoma"):
         fit_decision(simulated(25, split="val"))
+
+
+def test_folds_part_neither_lesions_nor_patients(simulated):
+    predictions = simulated(200)
+    cases = [
+        replace(case, patient_id=f"P{n // 7}") if case.lesion_id and n % 70 > 7 else case
+        for n, case in enumerate(predictions.cases)
+    ]
+    predictions = replace(predictions, cases=tuple(cases))
+    fold_N = folds(predictions, 4)
+    for units in (predictions.lesions_N, predictions.groups_N):
+        assert len(set(zip(units, fold_N, strict=True))) == len(set(units))
+    assert set(fold_N) == {0, 1, 2, 3}
+    with pytest.raises(MelascopeError, match=r"lesions or patients; 5000 folds"):
+        folds(predictions, 5000)
+
+
+def test_folds_share_lesions_and_melanomas_evenly(simulated):
+    predictions = simulated(200)
+    fold_N, lesions_N = folds(predictions, 4), np.array(predictions.lesions_N)
+    for of_N in (predictions.melanoma_N >= 0, predictions.melanoma_N == 1):
+        counts = [len(set(lesions_N[of_N & (fold_N == fold)])) for fold in range(4)]
+        assert max(counts) - min(counts) <= 1

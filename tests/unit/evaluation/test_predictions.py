@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from melascope.errors import TableError
-from melascope.evaluation.predictions import Predictions, read_predictions, write_predictions
+from melascope.evaluation.predictions import (
+    Finding,
+    Predictions,
+    read_predictions,
+    table_header,
+    table_row,
+    write_predictions,
+)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -19,6 +26,38 @@ def test_a_table_reads_back_as_it_was_written(tmp_path, simulated, logits_NC):
     assert again.logits_NC.tobytes() == logits_NC.tobytes()
     assert again.cases == predictions.cases
     assert again.classes == predictions.classes
+
+
+FINDINGS = (Finding("blur", "poor"), Finding("too-dark", "note"))
+
+
+@pytest.mark.parametrize("novelty_N", [None, np.array([0.25, np.nan, -1e-30])])
+@pytest.mark.parametrize("quality_N", [None, ((), FINDINGS, FINDINGS[:1])])
+def test_what_was_examined_reads_back_and_an_absent_column_is_none(tmp_path, simulated, novelty_N, quality_N):
+    predictions = replace(simulated(30).take(range(3)), novelty_N=novelty_N, quality_N=quality_N)
+    write_predictions(predictions, tmp_path / "predictions.csv")
+    again = read_predictions(tmp_path / "predictions.csv").take([2, 0, 1]).take([1, 2, 0])
+    assert again.quality_N == quality_N
+    np.testing.assert_array_equal(again.novelty_N, novelty_N)
+
+
+@pytest.mark.parametrize(
+    ("novelty", "quality", "expected"),
+    [
+        ("inf", "", "line 2: novelty is 'inf'"),
+        ("high", "", "line 2: novelty is 'high'"),
+        ("", "blur", "line 2: quality holds 'blur'"),
+        ("", "blur:bad", "note, poor, unusable"),
+        ("", ":poor", "line 2: quality holds ':poor'"),
+    ],
+)
+def test_what_was_examined_is_checked(tmp_path, simulated, novelty, quality, expected):
+    row = table_row(simulated(9).cases[0], np.zeros(7))
+    header = table_header(simulated(9).classes, novelty=True, quality=True)
+    text = "\n".join(",".join(cells) for cells in (header, [*row, novelty, quality]))
+    (tmp_path / "predictions.csv").write_text(text)
+    with pytest.raises(TableError, match=expected):
+        read_predictions(tmp_path / "predictions.csv")
 
 
 def test_the_unit_of_a_vote_is_the_lesion_and_of_a_draw_the_patient(simulated):

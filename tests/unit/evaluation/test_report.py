@@ -8,25 +8,38 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from melascope.decision.novelty import NoveltyLimits
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import MelascopeError
 from melascope.evaluation.evaluate import Fitted, Subject, evaluate
 from melascope.evaluation.holdout import fit_decision, rows_of_split
-from melascope.evaluation.measure import judge, measure
+from melascope.evaluation.judged import judge
+from melascope.evaluation.measure import measure
 from melascope.evaluation.metrics import UndefinedMetricWarning
 from melascope.evaluation.report import write_report
 from melascope.evaluation.subgroups import by_subgroup
 
+LIMITS = NoveltyLimits(
+    method="distance",
+    unusual=1.0,
+    foreign=2.0,
+    false_alarm_unusual=0.05,
+    false_alarm_foreign=0.01,
+    n_images=99,
+)
 SUBJECT = Subject(name="run/<b>predictions</b>.csv", sha256="0" * 64, split="test", leak_override=None)
 
 
 @pytest.fixture(scope="module")
 def rows_and_fitted(simulated):
     predictions = simulated(500)
-    calibration, points = fit_decision(rows_of_split(predictions, "val"))
+    decision = fit_decision(rows_of_split(predictions, "val"))
     fitted = Fitted(
-        calibration=calibration,
-        operating_points=points,
+        calibration=decision.calibration,
+        operating_points=decision.operating_points,
+        conformal=decision.conformal,
+        novelty=LIMITS,
+        n_folds=None,
         main_point="sensitivity-95",
         origin="fitted on val",
         other_lesions=True,
@@ -63,14 +76,16 @@ class _Page(HTMLParser):
 def test_the_page_is_one_file_that_asks_no_host_and_escapes_names(tmp_path, rows_and_fitted):
     rows, fitted = rows_and_fitted
     cases = tuple(replace(case, site="<script>alert(1)</script>") for case in rows.cases)
-    other = ("other <i>model</i>", judge(replace(rows, cases=cases), fitted.calibration))
-    evaluation = evaluate(replace(rows, cases=cases), fitted, SUBJECT, n_bootstrap=50, other=other)
+    other = ("other <i>model</i>", judge(replace(rows, cases=cases), fitted))
+    evaluation = evaluate(
+        judge(replace(rows, cases=cases), fitted), fitted, SUBJECT, n_bootstrap=50, other=other
+    )
     metrics_path, report_path = write_report(evaluation, tmp_path / "new")
     html = report_path.read_text()
     page = _Page(html)
     assert page.fetched == []
     assert "script" not in page.tags
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 8
     assert not re.search(r"url\((?!#|&#)", html)
     assert "@import" not in html
     assert not set(re.findall(r'https?://[^"\s<]+', html)) - {
@@ -90,7 +105,7 @@ def test_the_page_is_one_file_that_asks_no_host_and_escapes_names(tmp_path, rows
 def test_the_same_evaluation_is_the_same_bytes(tmp_path, rows_and_fitted):
     rows, fitted = rows_and_fitted
     first, second = (
-        write_report(evaluate(rows, fitted, SUBJECT, n_bootstrap=20, seed=1), tmp_path / name)
+        write_report(evaluate(judge(rows, fitted), fitted, SUBJECT, n_bootstrap=20, seed=1), tmp_path / name)
         for name in "ab"
     )
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
@@ -99,9 +114,12 @@ def test_the_same_evaluation_is_the_same_bytes(tmp_path, rows_and_fitted):
 def test_a_set_without_melanoma_has_a_report_without_curves(tmp_path, rows_and_fitted):
     rows, fitted = rows_and_fitted
     with pytest.warns(UndefinedMetricWarning):
-        evaluation = evaluate(rows.where(rows.melanoma_N == 0), fitted, SUBJECT, n_bootstrap=20)
+        evaluation = evaluate(
+            judge(rows.where(rows.melanoma_N == 0), fitted), fitted, SUBJECT, n_bootstrap=20
+        )
     html = write_report(evaluation, tmp_path)[1].read_text()
-    assert "<svg" not in html
+    assert "there is no curve to draw" in html
+    assert html.count("<svg") == 2  # what is told, and the prediction sets
     assert "undefined" in html
     assert "nan" not in _Page(html).texts
 
@@ -109,7 +127,7 @@ def test_a_set_without_melanoma_has_a_report_without_curves(tmp_path, rows_and_f
 def test_an_override_stands_out(tmp_path, rows_and_fitted):
     rows, fitted = rows_and_fitted
     subject = replace(SUBJECT, leak_override="a test of the page")
-    paths = write_report(evaluate(rows, fitted, subject, n_bootstrap=0), tmp_path)
+    paths = write_report(evaluate(judge(rows, fitted), fitted, subject, n_bootstrap=0), tmp_path)
     assert json.loads(paths[0].read_text())["subject"]["leak_override"] == "a test of the page"
     assert "a test of the page" in paths[1].read_text()
 
@@ -118,7 +136,9 @@ def test_thresholds_are_of_other_lesions_only_where_that_is_known(tmp_path, rows
     rows, fitted = rows_and_fitted
 
     def page(fitted, subject):
-        return write_report(evaluate(rows, fitted, subject, n_bootstrap=0), tmp_path)[1].read_text()
+        return write_report(evaluate(judge(rows, fitted), fitted, subject, n_bootstrap=0), tmp_path)[
+            1
+        ].read_text()
 
     assert "chosen on other lesions, then applied" in page(fitted, SUBJECT)
     for unsure in (
@@ -134,7 +154,7 @@ def test_thresholds_are_of_other_lesions_only_where_that_is_known(tmp_path, rows
 
 def test_subgroups_part_the_cases_and_small_ones_have_no_figures(rows_and_fitted):
     rows, fitted = rows_and_fitted
-    judged, point = judge(rows, fitted.calibration), fitted.operating_points[1]
+    judged, point = judge(rows, fitted), "sensitivity-95"
     parts = by_subgroup(judged, point, n_bootstrap=50)
     for attribute in ("source", "sex", "age", "site"):
         assert sum(part.n_images for part in parts if part.attribute == attribute) == len(rows.cases)
@@ -146,10 +166,7 @@ def test_subgroups_part_the_cases_and_small_ones_have_no_figures(rows_and_fitted
     assert [part.value for part in parts if part.attribute == "sex"] == ["female", "unknown"]
     ham = next(part for part in parts if part.value == "ham10000")
     alone = measure(
-        rows.where([case.source == "ham10000" for case in rows.cases]),
-        fitted.calibration,
-        fitted.operating_points,
-        n_bootstrap=50,
+        judge(rows.where([case.source == "ham10000" for case in rows.cases]), fitted), n_bootstrap=50
     )
     assert ham.figures is not None
     assert ham.figures["melanoma_auroc"] == alone.figures["melanoma_auroc"]
@@ -164,4 +181,4 @@ def test_rows_without_any_truth_are_refused(rows_and_fitted):
     rows, fitted = rows_and_fitted
     cases = tuple(replace(case, diagnosis=Diagnosis.UNK, melanoma=None) for case in rows.cases)
     with pytest.raises(MelascopeError, match="known whether it is a melanoma"):
-        evaluate(replace(rows, cases=cases), fitted, SUBJECT)
+        evaluate(judge(replace(rows, cases=cases), fitted), fitted, SUBJECT)
