@@ -98,4 +98,7 @@ def command(
         except KeyboardInterrupt:
             click.echo("The last whole epoch is kept: go on with the same command and --resume.", err=True)
             raise
-    click.echo(f"The run is in {folder}. Next: melascope evaluate {folder}")
+    following = (
+        f"melascope evaluate {folder}" if fold is None else "the other folds, then melascope data join-folds"
+    )
+    click.echo(f"The run is in {folder}. Next: {following}")
