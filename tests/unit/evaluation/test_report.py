@@ -124,32 +124,27 @@ def test_a_set_without_melanoma_has_a_report_without_curves(tmp_path, rows_and_f
     assert "nan" not in _Page(html).texts
 
 
-def test_an_override_stands_out(tmp_path, rows_and_fitted):
+def test_thresholds_are_of_other_lesions_only_where_that_is_known_and_an_override_stands_out(
+    tmp_path, rows_and_fitted
+):
     rows, fitted = rows_and_fitted
-    subject = replace(SUBJECT, leak_override="a test of the page")
-    paths = write_report(evaluate(judge(rows, fitted), fitted, subject, n_bootstrap=0), tmp_path)
-    assert json.loads(paths[0].read_text())["subject"]["leak_override"] == "a test of the page"
-    assert "a test of the page" in paths[1].read_text()
-
-
-def test_thresholds_are_of_other_lesions_only_where_that_is_known(tmp_path, rows_and_fitted):
-    rows, fitted = rows_and_fitted
+    other, unsure = (
+        "chosen on other lesions, then applied",
+        "thresholds fitted on val; whether they were chosen on other lesions than these is not known",
+    )
 
     def page(fitted, subject):
-        return write_report(evaluate(judge(rows, fitted), fitted, subject, n_bootstrap=0), tmp_path)[
-            1
-        ].read_text()
+        evaluation = evaluate(judge(rows, fitted), fitted, subject, n_bootstrap=0)
+        return [path.read_text() for path in write_report(evaluation, tmp_path)]
 
-    assert "chosen on other lesions, then applied" in page(fitted, SUBJECT)
-    for unsure in (
-        page(replace(fitted, other_lesions=False), SUBJECT),
-        page(fitted, replace(SUBJECT, leak_override="a reason")),
-    ):
-        assert "chosen on other lesions, then applied" not in unsure
-        assert (
-            "thresholds fitted on val; whether they were chosen on other lesions than these is not known"
-            in unsure
-        )
+    assert other in page(fitted, SUBJECT)[1]
+    bundled = page(replace(fitted, other_lesions=False), SUBJECT)[1]
+    metrics, overridden = page(fitted, replace(SUBJECT, leak_override="a test of the page"))
+    for text in (bundled, overridden):
+        assert other not in text
+        assert unsure in text
+    assert json.loads(metrics)["subject"]["leak_override"] == "a test of the page"
+    assert "a test of the page" in overridden
 
 
 def test_subgroups_part_the_cases_and_small_ones_have_no_figures(rows_and_fitted):
