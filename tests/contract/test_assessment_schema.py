@@ -7,7 +7,7 @@ from pathlib import Path
 
 from melascope.runtime.assessment_json import json_schema
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "schema" / "assessment-v1.json"
+SCHEMA = Path(__file__).parents[2] / "docs" / "schema" / "assessment-v2.json"
 
 
 def test_the_published_schema_is_current() -> None:
@@ -20,6 +20,6 @@ def test_the_published_schema_is_current() -> None:
 def test_every_name_of_the_schema_is_described() -> None:
     """A version may not change: what it requires is written down here as well."""
     assert json_schema()["required"] == [
-        "schema_version", "image", "bundle_id", "melanoma_probability", "probabilities", "prevalence",
-        "melanoma_score", "decision", "reasons", "operating_point", "threshold", "heatmap",
+        "schema_version", "images", "bundle_id", "melanoma_probability", "probabilities", "melanoma_score",
+        "prediction_set", "prevalence", "decision", "reasons", "operating_point", "threshold", "predictive_values",
     ]  # fmt: skip

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from melascope.decision.calibration import Calibration
+from melascope.decision.conformal import ConformalSets
+from melascope.decision.novelty import NoveltyLimits
 from melascope.decision.operating_point import OperatingPoint
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import UsageError
 from melascope.imaging.preprocess import PreprocessSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -80,7 +81,7 @@ def _texts(value: object) -> Iterator[str]:
 class Manifest(_Strict):
     """See the class's fields; `files` lists every file of the bundle but the manifest itself."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*@[0-9a-f]{12}$")  #: name@digest, see `store.bundle_id`
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     created: AwareDatetime
@@ -90,6 +91,8 @@ class Manifest(_Strict):
     calibration: Calibration
     operating_points: tuple[OperatingPoint, ...]
     default_operating_point: str
+    conformal: ConformalSets | None = None  #: None: prediction sets are not promised
+    novelty: NoveltyLimits | None = None  #: None: no telling whether an image is like those learnt from
     training: TrainingData
     measurements: tuple[Measurement, ...]
     licence: str
@@ -105,13 +108,8 @@ class Manifest(_Strict):
                 raise ValueError(f"a text holds control characters: {text!r}")
         if len(set(self.classes)) != len(self.classes) or Diagnosis.MEL not in self.classes:
             raise ValueError("classes must be distinct and hold MEL")
-        if {len(self.calibration.bias_C), len(self.calibration.prevalence_C)} != {len(self.classes)}:
-            raise ValueError("calibration must have one bias and one prevalence a class")
-        if not self.calibration.temperature > 0:
-            raise ValueError(f"calibration.temperature is {self.calibration.temperature}; it must be above 0")
-        prevalence_C = self.calibration.prevalence_C
-        if min(prevalence_C) <= 0 or not math.isclose(sum(prevalence_C), 1.0, abs_tol=1e-6):
-            raise ValueError("calibration.prevalence_C must be above 0 everywhere and sum to 1")
+        if len(self.calibration.prevalence_C) != len(self.classes):
+            raise ValueError("calibration must have one scale, bias and prevalence a class")
         names = [point.name for point in self.operating_points]
         if len(set(names)) != len(names):
             raise ValueError("operating_points must have distinct names")

@@ -13,7 +13,10 @@ from melascope.cli.options import DRAWS, PATH
 @click.argument("run", type=PATH)
 @click.option("--out", type=PATH, help="Folder or .zip to write. [default: bundles/NAME.zip]")
 @click.option(
-    "--calibrate-on", default="val", show_default=True, help="Split that the decision is fitted on."
+    "--calibrate-on",
+    default="val",
+    show_default=True,
+    help="Split that the decision is fitted on; several joined with +.",
 )
 @click.option(
     "--bootstrap", type=DRAWS, default=1000, show_default=True, help="Draws for the intervals; 0 for none."

@@ -85,7 +85,7 @@ def command(
     cases = _cases_of(source)
     assessor = Assessor(load_bundle(bundle_name), threads=threads, batch_size=batch_size)
     _refuse_to_overwrite(out_path, [source, *(Path(case.path) for case in cases), Path(bundle_name or "")])
-    table_format = row_format(format_name, assessor.manifest, prior=prior)
+    table_format = row_format(format_name, assessor, prior=prior)
     identity = {
         "version of melascope": __version__,
         "bundle": assessor.bundle.id,
@@ -194,7 +194,10 @@ def _score(
         task = progress.add_task("scoring", total=len(cases), completed=table.done)
         for batch in score(assessor, [partial(_load, case, limits) for case in cases], start=table.done):
             table.append(
-                [row(cases[n], logits_C) for n, logits_C in zip(batch.scored, batch.logits_NC, strict=True)],
+                [
+                    row(cases[n], image, seen)
+                    for n, image, seen in zip(batch.scored, batch.prepared, batch.seen, strict=True)
+                ],
                 [
                     (cases[n].image_id, printable(cases[n].path), fault.code, printable(fault))
                     for n, fault in batch.refused

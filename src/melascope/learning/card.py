@@ -7,6 +7,9 @@ from typing import Any
 
 from melascope.bundle.manifest import Figure, Measurement, TrainingData
 from melascope.datasets.sources import SOURCES
+from melascope.decision.conformal import ConformalSets
+from melascope.decision.novelty import NoveltyLimits
+from melascope.decision.operating_point import OperatingPoint
 from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.learning.parity import TOLERANCE, Parity
@@ -40,8 +43,8 @@ _LIMITS_OF_OTHER_DATA = """\
 - On skin types, body sites, ages and dermatoscopes that its training images lack, its figures are unknown."""
 
 _LIMITS = """\
-- Dermoscopic photographs only: no clinical overview photographs, no histology, no other organ. It does not notice
-  by itself that a picture shows something else.
+- Dermoscopic photographs only: no clinical overview photographs, no histology, no other organ. Most other pictures
+  are recognised and get no answer, but not all.
 - "No sign of melanoma" is not "no melanoma".
 - The figures above come from the datasets named. Another dermatoscope, framing or population moves them: see the
   difference between the rows, and measure on your own cases with `melascope evaluate`.
@@ -108,17 +111,22 @@ def model_card(
             f"Calibrated by {calibration.method} on the split `{calibrate_on}` ({calibration.n_cases:,} images, "
             f"{calibration.n_groups:,} lesions), at a melanoma prevalence of {melanoma:.1%}.",
             "",
-            "| operating point | threshold | sensitivity there | specificity there | melanomas |",
-            "|---|---|---|---|---|",
+            "| operating point | threshold | promise, with 90 % confidence | sensitivity there | specificity there "
+            "| melanomas |",
+            "|---|---|---|---|---|---|",
             *(
-                f"| {point.name} | {point.threshold:.4f} | {_share(point.sensitivity, point.sensitivity_interval)} "
+                f"| {point.name} | {point.threshold:.4f} | {_promise(point)} "
+                f"| {_share(point.sensitivity, point.sensitivity_interval)} "
                 f"| {_share(point.specificity, point.specificity_interval)} | {point.n_melanoma} |"
                 for point in fields["operating_points"]
             ),
             "",
-            "These shares are those of the lesions on which the thresholds were chosen; the table above has those of "
-            "lesions that were not.",
+            "These shares are those of the lesions on which the thresholds were chosen, one vote a lesion; the table "
+            "above has those of lesions that were not: a split that the decision was fitted on is judged there by one "
+            "fitted on the others.",
             "",
+            *_sets(classes, fields["conformal"]),
+            *_novelty(fields["novelty"]),
             "## Limits",
             "",
             _LIMITS,
@@ -148,6 +156,36 @@ def _separation(training: TrainingData, cases: Sequence[Case]) -> str:
             "holds as far as `melascope data audit` recognises copies of a picture."
         )
     return text
+
+
+def _promise(point: OperatingPoint) -> str:
+    if point.guaranteed:
+        return f"{point.target} at least {point.target_value:.0%}"
+    return f"none: too few lesions ({point.target} at least {point.lower_bound:.1%})"
+
+
+def _sets(classes: Sequence[Diagnosis], sets: ConformalSets | None) -> list[str]:
+    if sets is None:
+        return []
+    promised = [c for c, kept in zip(classes, sets.promised_C, strict=True) if kept]
+    text = (
+        f"Prediction sets: of the lesions of each diagnosis, at least {sets.coverage:.0%} get a list of not excluded "
+        f"diagnoses that holds it. Promised for {', '.join(promised) or 'none'}"
+    )
+    if kept_in := [c for c in classes if c not in promised]:
+        text += f"; never excluded, for want of lesions: {', '.join(kept_in)}"
+    return [text + ".", ""]
+
+
+def _novelty(limits: NoveltyLimits | None) -> list[str]:
+    if limits is None:
+        return []
+    return [
+        f"Novelty ({limits.method}): beyond the outer limit an image cannot be assessed, beyond the inner one it gets "
+        f"no reassuring decision; of {limits.n_images:,} held-out images these were {limits.false_alarm_foreign:.1%} "
+        f"and {limits.false_alarm_unusual:.1%}.",
+        "",
+    ]
 
 
 def _figure_table(measurements: tuple[Measurement, ...], point: str) -> list[str]:

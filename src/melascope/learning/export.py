@@ -20,11 +20,17 @@ from melascope.bundle.manifest import Architecture, Figure, Measurement, Trainin
 from melascope.bundle.store import CAM_WEIGHT, CARD, MODEL, REFERENCE, Bundle, reference_bytes, write_bundle
 from melascope.datasets.sources import SOURCES
 from melascope.datasets.table import read_cases
-from melascope.decision.calibration import Calibration
-from melascope.decision.operating_point import OperatingPoint
 from melascope.domain.case import Case
 from melascope.errors import UsageError
-from melascope.evaluation.holdout import ALL, check_no_leak, fit_decision, rows_of_split
+from melascope.evaluation.holdout import (
+    ALL,
+    FittedDecision,
+    check_no_leak,
+    fit_decision,
+    rows_of_split,
+    splits_named,
+)
+from melascope.evaluation.judged import judge
 from melascope.evaluation.measure import headline, measure
 from melascope.evaluation.metrics import UndefinedMetricWarning
 from melascope.evaluation.predictions import Predictions, read_predictions
@@ -36,6 +42,7 @@ from melascope.learning.recipe import Recipe, load_recipe
 
 #: ONNX operator set of the exported graph; ONNX Runtime 1.17 and OpenVINO 2024 read it.
 OPSET = 18
+_VALIDATED = "val"  # the split by which the best epoch was chosen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,8 +128,9 @@ def export_run(
 ) -> tuple[Bundle, Parity]:
     """Make a bundle of a run; nothing is written unless the exported graph answers as the trained network.
 
-    Calibration and operating points are fitted on the split `calibrate_on`; every other split in the run's
-    predictions is measured and goes into the manifest and the card.
+    Calibration, operating points and prediction sets are fitted on the splits `calibrate_on` ("val", or "val+test"
+    for more lesions). Every split but "val", by which the network was chosen, is measured and goes into the
+    manifest and the card; one that the decision was fitted on is judged by a decision fitted on the others alone.
 
     Raises
     ------
@@ -132,27 +140,19 @@ def export_run(
         A lesion stands in more than one split.
     """
     run = load_run(folder)
-    judged = sorted(
-        {case.split or "" for case in run.predictions.cases} - {calibrate_on}, key=lambda s: (s != "test", s)
-    )
-    if calibrate_on == ALL or not judged:
+    fitted_on = splits_named(calibrate_on)
+    splits = {case.split or "" for case in run.predictions.cases} - {_VALIDATED}
+    judged = sorted(splits - fitted_on if len(fitted_on) == 1 else splits, key=lambda s: (s != "test", s))
+    if ALL in fitted_on or not judged:
         raise UsageError(
-            f"{folder}: no split is left to measure on (predictions of {', '.join(judged) or calibrate_on}).",
+            f"{folder}: with --calibrate-on {calibrate_on} no split is left to measure on.",
             remedy="Split with a part `test` as well, and calibrate on `val`: a bundle states what it was measured on.",
         )
     if run.facts["training"]["audit_override"] is None:
         check_no_leak(run.predictions)
-    calibration, points = fit_decision(rows_of_split(run.predictions, calibrate_on))
-    calibrated = "" if calibrate_on == "val" else f" --calibrate-on {calibrate_on}"
+    decision = fit_decision(rows_of_split(run.predictions, calibrate_on))
     measurements = [
-        _measurement(
-            rows_of_split(run.predictions, split),
-            calibration,
-            points,
-            n_bootstrap=n_bootstrap,
-            name=split,
-            command=f"melascope evaluate RUN --split {split} --prior uniform{calibrated}",
-        )
+        _measurement(run.predictions, split, decision, calibrate_on=calibrate_on, n_bootstrap=n_bootstrap)
         for split in judged
     ]
     names = list(run.facts["training"]["sources"])
@@ -168,9 +168,10 @@ def export_run(
             mirrors=run.recipe.model.mirrors,
         ),
         "preprocess": run.recipe.preprocess,
-        "calibration": calibration,
-        "operating_points": points,
+        "calibration": decision.calibration,
+        "operating_points": decision.operating_points,
         "default_operating_point": "sensitivity-95",
+        "conformal": decision.conformal,
         "training": TrainingData(
             **{
                 key: run.facts["training"][key]
@@ -205,24 +206,28 @@ def export_run(
 
 def _measurement(
     predictions: Predictions,
-    calibration: Calibration,
-    points: Sequence[OperatingPoint],
+    split: str,
+    decision: FittedDecision,
     *,
+    calibrate_on: str,
     n_bootstrap: int,
-    name: str,
-    command: str,
 ) -> Measurement:
+    others = "+".join(sorted(splits_named(calibrate_on) - {split}))
+    if split in splits_named(calibrate_on):
+        decision = fit_decision(rows_of_split(predictions, others))
+    judged = judge(rows_of_split(predictions, split), decision, prior="uniform")
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", UndefinedMetricWarning
         )  # the manifest says None, the card "undefined"
-        measured = measure(predictions, calibration, points, prior="uniform", n_bootstrap=n_bootstrap)
+        measured = measure(judged, n_bootstrap=n_bootstrap)
 
     def number(value: float) -> float | None:
         return None if np.isnan(value) else value
 
+    calibrated = "" if others == "val" else f" --calibrate-on {others}"
     return Measurement(
-        name=name,
+        name=split,
         n_images=measured.n_images,
         n_groups=measured.n_groups,
         n_melanoma=measured.n_melanoma,
@@ -230,7 +235,7 @@ def _measurement(
             figure: Figure(value=number(f.value), low=number(f.low), high=number(f.high))
             for figure, f in headline(measured).items()
         },
-        command=command,
+        command=f"melascope evaluate RUN --split {split} --prior uniform{calibrated}",
     )
 
 

@@ -4,21 +4,86 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from melascope.bundle.manifest import Manifest
 from melascope.bundle.store import CAM_WEIGHT, Bundle
+from melascope.decision.operating_point import OperatingPoint
+from melascope.decision.predictive_values import predictive_values
 from melascope.decision.prevalence import at_prevalence, melanoma_prevalence
-from melascope.domain.assessment import Assessment, Decision, ImageFacts
+from melascope.decision.triage import triage
+from melascope.domain.assessment import (
+    AssessedImage,
+    Assessment,
+    Decision,
+    Heatmap,
+    Novelty,
+    PredictionSet,
+    PredictiveValues,
+    QualityFinding,
+)
 from melascope.domain.diagnosis import Diagnosis
 from melascope.domain.image import RgbImage
-from melascope.errors import BundleError
+from melascope.errors import BundleError, UsageError
 from melascope.imaging.preprocess import normalise, to_uint8
+from melascope.imaging.quality import examine
 from melascope.runtime.explain import class_activation, heatmap_of
-from melascope.runtime.reasons import reasons
+from melascope.runtime.lesion import combine
+from melascope.runtime.novelty import novelty_model
+from melascope.runtime.reasons import explain
 from melascope.runtime.session import session_for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prepared:
+    """All that is needed of an image once its full-size pixels are let go."""
+
+    name: str
+    format: str
+    width_px: int
+    height_px: int
+    sha256: str
+    quality: tuple[QualityFinding, ...]
+    pixels_HWC: NDArray[np.uint8]  #: what the network sees, shape (size_px, size_px, channels)
+
+
+class SeenImage(NamedTuple):
+    """What the network makes of one image."""
+
+    logits_C: NDArray[np.float64]
+    novelty: float | None
+    activation_HW: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Seen:
+    """What the network makes of n images."""
+
+    logits_NC: NDArray[np.float64]  #: raw, before calibration
+    novelty_N: NDArray[np.float64] | None  #: None where the bundle cannot tell
+    activation_NHW: NDArray[np.float64] | None  #: class activation maps of melanoma; None unless asked for
+
+    def __iter__(self) -> Iterator[SeenImage]:
+        for n in range(len(self.logits_NC)):
+            yield SeenImage(
+                self.logits_NC[n],
+                None if self.novelty_N is None else float(self.novelty_N[n]),
+                None if self.activation_NHW is None else self.activation_NHW[n],
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Terms:
+    """On what terms images are assessed; see `Assessor.terms`."""
+
+    point: OperatingPoint
+    prevalence_C: NDArray[np.float64]  #: class frequencies that the probabilities shown assume
+    stated: bool  #: whether the user stated the share of melanomas
+    predictive_values: PredictiveValues
 
 
 class Assessor:
@@ -45,43 +110,13 @@ class Assessor:
         self.bundle = bundle
         self.batch_size = batch_size
         self.session = session_for(bundle, threads=threads)
+        self._novelty = novelty_model(bundle)
+        self._melanoma = bundle.manifest.classes.index(Diagnosis.MEL)
 
     @property
     def manifest(self) -> Manifest:
         """The bundle's manifest."""
         return self.bundle.manifest
-
-    def prepare(self, image: RgbImage) -> NDArray[np.uint8]:
-        """What the network sees of an image, shape (size_px, size_px, channels)."""
-        return to_uint8(image.pixels_HWC, self.manifest.preprocess)
-
-    def logits_prepared(self, prepared: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """As `logits`, of images that went through `prepare`."""
-        batches = [
-            self._run([prepared[n] for n in batch], ("logits",))[0]
-            for batch in _batches(len(prepared), self.batch_size)
-        ]
-        return np.concatenate(batches) if batches else np.empty((0, len(self.manifest.classes)))
-
-    def logits(self, images: Sequence[RgbImage]) -> NDArray[np.float64]:
-        """Raw logits, shape (n, classes), before calibration; the order of classes is the manifest's.
-
-        Raises
-        ------
-        BundleError
-            The network fails or answers with numbers that are not finite.
-        """
-        return self.logits_prepared([self.prepare(image) for image in images])
-
-    def probabilities(
-        self, logits_NC: NDArray[np.float64], *, prevalence_C: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64]:
-        """Calibrated probabilities, shape (n, classes), at the calibration's prevalence or at another."""
-        calibration = self.manifest.calibration
-        if prevalence_C is None:
-            return calibration.probabilities(logits_NC)
-        log_probabilities_NC = calibration.log_probabilities(logits_NC)
-        return at_prevalence(log_probabilities_NC, fitted_C=calibration.prevalence_C, wanted_C=prevalence_C)
 
     def assess(
         self,
@@ -91,51 +126,182 @@ class Assessor:
         melanoma_prevalence: float | None = None,
         heatmap: bool = False,
     ) -> list[Assessment]:
-        """Assess images; the answers are in their order.
+        """Assess images, each as a lesion of its own; the answers are in their order.
 
         Parameters
         ----------
-        operating_point
-            One of the bundle's; None: its default.
-        melanoma_prevalence
-            Share of melanomas among the lesions of the place where the images are from, above 0 and below
-            1; it moves the probabilities shown, never the decision. None: that of the calibration cases.
+        operating_point, melanoma_prevalence
+            See `terms`.
         heatmap
             Whether to say where the network saw melanoma.
 
         Raises
         ------
         UsageError
-            An operating point that the bundle lacks, a prevalence outside its range.
+            As `terms`.
         BundleError
             The network fails or answers with numbers that are not finite.
         """
-        self.manifest.operating_point(operating_point)  # a wrong name fails before any work
-        prevalence_C = self._prevalence(melanoma_prevalence)
+        terms = self.terms(operating_point, melanoma_prevalence)  # a wrong name fails before any work
+        return self.assess_prepared([self.prepare(image) for image in images], terms, heatmap=heatmap)
+
+    def assess_lesion(
+        self,
+        images: Sequence[RgbImage],
+        *,
+        operating_point: str | None = None,
+        melanoma_prevalence: float | None = None,
+        heatmap: bool = False,
+    ) -> Assessment:
+        """One answer for a lesion from one image of it or several; see `runtime.lesion.combine` for the rule.
+
+        Raises
+        ------
+        UsageError
+            No image; else as `assess`.
+        """
+        if not images:
+            raise UsageError("No image of the lesion is given.", remedy="Give one image at least.")
+        terms = self.terms(operating_point, melanoma_prevalence)
+        return combine(
+            self.assess_prepared([self.prepare(image) for image in images], terms, heatmap=heatmap)
+        )
+
+    def terms(self, operating_point: str | None = None, of_melanoma: float | None = None) -> Terms:
+        """The terms of an assessment.
+
+        Parameters
+        ----------
+        operating_point
+            One of the bundle's; None: its default.
+        of_melanoma
+            Share of melanomas among the lesions of the place where the images are from, above 0 and below
+            1; it moves the probabilities shown, never the decision. None: that of the calibration cases.
+
+        Raises
+        ------
+        UsageError
+            An operating point that the bundle lacks, a prevalence outside its range.
+        """
+        point = self.manifest.operating_point(operating_point)
+        prevalence_C = np.asarray(self.manifest.calibration.prevalence_C)
+        if of_melanoma is not None:
+            prevalence_C = melanoma_prevalence(prevalence_C, self.manifest.classes, of_melanoma)
+        return Terms(
+            point=point,
+            prevalence_C=prevalence_C,
+            stated=of_melanoma is not None,
+            predictive_values=predictive_values(point, float(prevalence_C[self._melanoma])),
+        )
+
+    def prepare(self, image: RgbImage) -> Prepared:
+        """Examine an image and make what the network sees of it."""
+        return Prepared(
+            name=image.name,
+            format=image.format,
+            width_px=image.width_px,
+            height_px=image.height_px,
+            sha256=image.sha256,
+            quality=examine(image.pixels_HWC),
+            pixels_HWC=to_uint8(image.pixels_HWC, self.manifest.preprocess),
+        )
+
+    def assess_prepared(
+        self, prepared: Sequence[Prepared], terms: Terms, *, heatmap: bool = False
+    ) -> list[Assessment]:
+        """As `assess`, of images that went through `prepare`."""
         assessments: list[Assessment] = []
-        for batch in _batches(len(images), self.batch_size):
-            chunk = [images[n] for n in batch]
-            prepared = [self.prepare(image) for image in chunk]
-            if heatmap:
-                logits_NC, features_NFHW = self._run(prepared, ("logits", "features"))
-                weight_F = self.bundle.reference[CAM_WEIGHT][self._melanoma]
-                activations_NHW = class_activation(features_NFHW, weight_F)
-            else:
-                logits_NC, activations_NHW = self._run(prepared, ("logits",))[0], None
-            scores_N = self.probabilities(logits_NC)[:, self._melanoma]
-            probabilities_NC = self.probabilities(logits_NC, prevalence_C=prevalence_C)
-            for n, image in enumerate(chunk):
-                assessments.append(
-                    self._assessment(
-                        image,
-                        score=float(scores_N[n]),
-                        probabilities_C=probabilities_NC[n],
-                        prevalence_C=prevalence_C,
-                        operating_point=operating_point,
-                        activation_HW=None if activations_NHW is None else activations_NHW[n],
-                    )
-                )
+        for batch in _batches(len(prepared), self.batch_size):
+            chunk = [prepared[n] for n in batch]
+            seen = self.look(chunk, activation=heatmap)
+            assessments += [self.conclude(*pair, terms) for pair in zip(chunk, seen, strict=True)]
         return assessments
+
+    def look(self, prepared: Sequence[Prepared], *, activation: bool = False) -> Seen:
+        """Run the network on all of these images at once.
+
+        Raises
+        ------
+        BundleError
+            The network fails or answers with numbers that are not finite.
+        """
+        return self._look([image.pixels_HWC for image in prepared], activation=activation)
+
+    def conclude(self, image: Prepared, seen: SeenImage, terms: Terms) -> Assessment:
+        """The assessment of an image, from what the network made of it."""
+        manifest, calibration = self.manifest, self.manifest.calibration
+        log_probabilities_1C = calibration.log_probabilities(seen.logits_C[None])
+        fitted_C = np.exp(log_probabilities_1C[0])
+        shown_C = at_prevalence(
+            log_probabilities_1C, fitted_C=calibration.prevalence_C, wanted_C=terms.prevalence_C
+        )[0]
+        score = float(fitted_C[self._melanoma])
+        probabilities = dict(zip(manifest.classes, map(float, shown_C), strict=True))
+        plausible, likeliest = self._plausible(fitted_C), manifest.classes[int(fitted_C.argmax())]
+        novelty = self._novelty_of(seen)
+        decision, causes = triage(
+            referred=terms.point.refers(score),
+            likeliest=likeliest,
+            plausible=plausible,
+            familiarity=novelty.familiarity if novelty else "familiar",
+            severities={finding.severity for finding in image.quality},
+        )
+        assessed = decision is not Decision.CANNOT_ASSESS
+        return Assessment(
+            images=(
+                AssessedImage(
+                    name=image.name,
+                    format=image.format,
+                    width_px=image.width_px,
+                    height_px=image.height_px,
+                    sha256=image.sha256,
+                    melanoma_score=score if assessed else None,
+                    novelty=novelty,
+                    quality=image.quality,
+                    heatmap=self._heatmap_of(image, seen) if assessed else None,
+                ),
+            ),
+            bundle_id=self.bundle.id,
+            melanoma_probability=probabilities[Diagnosis.MEL] if assessed else None,
+            probabilities=probabilities if assessed else None,
+            melanoma_score=score if assessed else None,
+            prediction_set=(
+                PredictionSet(coverage=manifest.conformal.coverage, diagnoses=plausible)
+                if assessed and manifest.conformal is not None and plausible is not None
+                else None
+            ),
+            prevalence=dict(zip(manifest.classes, map(float, terms.prevalence_C), strict=True)),
+            decision=decision,
+            reasons=explain(
+                decision,
+                causes,
+                score=score,
+                point=terms.point,
+                probabilities=probabilities,
+                likeliest=likeliest,
+                plausible=plausible,
+                calibration_prevalence=float(calibration.prevalence_C[self._melanoma]),
+                stated_prevalence=float(terms.prevalence_C[self._melanoma]) if terms.stated else None,
+            ),
+            operating_point=terms.point.name,
+            threshold=terms.point.threshold,
+            predictive_values=terms.predictive_values,
+        )
+
+    def logits(self, images: Sequence[RgbImage]) -> NDArray[np.float64]:
+        """Raw logits, shape (n, classes), before calibration; the order of classes is the manifest's.
+
+        Raises
+        ------
+        BundleError
+            The network fails or answers with numbers that are not finite.
+        """
+        pixels = [to_uint8(image.pixels_HWC, self.manifest.preprocess) for image in images]
+        parts = [
+            self._look([pixels[n] for n in batch]).logits_NC
+            for batch in _batches(len(pixels), self.batch_size)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.manifest.classes)))
 
     def time_network_ms(self) -> float:
         """Run the network on one black image; how long it took, the first run left aside.
@@ -147,24 +313,27 @@ class Assessor:
         """
         channels, height_px, width_px = self.manifest.preprocess.input_shape
         black = np.zeros((height_px, width_px, channels), dtype=np.uint8)
-        self.logits_prepared([black])  # the first run allocates
+        self._look([black])  # the first run allocates
         start = time.perf_counter()
-        self.logits_prepared([black])
+        self._look([black])
         return (time.perf_counter() - start) * 1000
 
-    @property
-    def _melanoma(self) -> int:
-        return self.manifest.classes.index(Diagnosis.MEL)
+    def _look(self, pixels: Sequence[NDArray[np.uint8]], *, activation: bool = False) -> Seen:
+        outputs = [
+            "logits",
+            *(["embedding"] if self._novelty else []),
+            *(["features"] if activation else []),
+        ]
+        answers = dict(zip(outputs, self._run(pixels, outputs), strict=True))
+        weight_F = self.bundle.reference[CAM_WEIGHT][self._melanoma]
+        return Seen(
+            logits_NC=answers["logits"],
+            novelty_N=self._novelty.score(answers["embedding"], answers["logits"]) if self._novelty else None,
+            activation_NHW=class_activation(answers["features"], weight_F) if activation else None,
+        )
 
-    def _prevalence(self, of_melanoma: float | None) -> NDArray[np.float64] | None:
-        if of_melanoma is None:
-            return None
-        return melanoma_prevalence(self.manifest.calibration.prevalence_C, self.manifest.classes, of_melanoma)
-
-    def _run(
-        self, prepared: Sequence[NDArray[np.uint8]], outputs: Sequence[str]
-    ) -> list[NDArray[np.float64]]:
-        pixels_NCHW = normalise(np.stack(prepared), self.manifest.preprocess)
+    def _run(self, pixels: Sequence[NDArray[np.uint8]], outputs: Sequence[str]) -> list[NDArray[np.float64]]:
+        pixels_NCHW = normalise(np.stack(pixels), self.manifest.preprocess)
         answers = [answer.astype(np.float64) for answer in self.session.run(pixels_NCHW, outputs)]
         for name, answer in zip(outputs, answers, strict=True):
             if not np.isfinite(answer).all():
@@ -174,46 +343,29 @@ class Assessor:
                 )
         return answers
 
-    def _assessment(
-        self,
-        image: RgbImage,
-        *,
-        score: float,
-        probabilities_C: NDArray[np.float64],
-        prevalence_C: NDArray[np.float64] | None,
-        operating_point: str | None,
-        activation_HW: NDArray[np.float64] | None,
-    ) -> Assessment:
-        manifest = self.manifest
-        point = manifest.operating_point(operating_point)
-        shown_C = manifest.calibration.prevalence_C if prevalence_C is None else prevalence_C
-        probabilities = dict(zip(manifest.classes, map(float, probabilities_C), strict=True))
-        decision = Decision.REFER if point.refers(score) else Decision.NO_SIGN
-        return Assessment(
-            image=ImageFacts(
-                name=image.name,
-                format=image.format,
-                width_px=image.width_px,
-                height_px=image.height_px,
-                sha256=image.sha256,
-            ),
-            bundle_id=self.bundle.id,
-            melanoma_probability=probabilities[Diagnosis.MEL],
-            probabilities=probabilities,
-            prevalence=dict(zip(manifest.classes, map(float, shown_C), strict=True)),
-            melanoma_score=score,
-            decision=decision,
-            reasons=reasons(
-                decision,
-                score=score,
-                point=point,
-                probabilities=probabilities,
-                calibration_prevalence=manifest.calibration.prevalence_C[self._melanoma],
-                stated_prevalence=None if prevalence_C is None else float(prevalence_C[self._melanoma]),
-            ),
-            operating_point=point.name,
-            threshold=point.threshold,
-            heatmap=None if activation_HW is None else heatmap_of(activation_HW, image, manifest.preprocess),
+    def _plausible(self, fitted_C: NDArray[np.float64]) -> tuple[Diagnosis, ...] | None:
+        """The prediction set, the most probable first."""
+        if self.manifest.conformal is None:
+            return None
+        member_C = self.manifest.conformal.members(fitted_C[None])[0]
+        return tuple(self.manifest.classes[c] for c in np.argsort(-fitted_C, kind="stable") if member_C[c])
+
+    def _novelty_of(self, seen: SeenImage) -> Novelty | None:
+        limits = self.manifest.novelty
+        if limits is None or seen.novelty is None:
+            return None
+        return Novelty(
+            familiarity=limits.familiarity(seen.novelty),
+            score=seen.novelty,
+            unusual_limit=limits.unusual,
+            foreign_limit=limits.foreign,
+        )
+
+    def _heatmap_of(self, image: Prepared, seen: SeenImage) -> Heatmap | None:
+        if seen.activation_HW is None:
+            return None
+        return heatmap_of(
+            seen.activation_HW, self.manifest.preprocess, width_px=image.width_px, height_px=image.height_px
         )
 
 

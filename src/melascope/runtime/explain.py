@@ -51,11 +51,13 @@ def class_activation(
     return np.asarray(evidence_NHW / np.where(peak_N11 > 0, peak_N11, 1.0))
 
 
-def heatmap_of(activation_HW: NDArray[np.float64], image: RgbImage, spec: PreprocessSpec) -> Heatmap:
-    """A class activation map and the part of the image that it covers."""
+def heatmap_of(
+    activation_HW: NDArray[np.float64], spec: PreprocessSpec, *, width_px: int, height_px: int
+) -> Heatmap:
+    """A class activation map and the part of an image of that size that it covers."""
     return Heatmap(
         values_HW=tuple(tuple(map(float, row)) for row in activation_HW),
-        frame_px=frame(image.width_px, image.height_px, spec),
+        frame_px=frame(width_px, height_px, spec),
     )
 
 

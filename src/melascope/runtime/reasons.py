@@ -1,63 +1,166 @@
-"""A decision in sentences that a doctor understands, each true of the numbers as they are rounded."""
+"""A decision in sentences that a doctor understands, each true of the numbers as they are rounded.
+
+A sentence is a code, its values and a template; what is shown in another language is made of the same code and
+values with that language's templates.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from melascope.decision.operating_point import OperatingPoint
-from melascope.domain.assessment import Decision
+from melascope.decision.triage import Cause
+from melascope.domain.assessment import Decision, Reason
 from melascope.domain.diagnosis import Diagnosis
 
+#: Code -> sentence. Fractions are shown as percentages; `diagnoses` holds codes of diagnoses, shown in words.
+SENTENCES: Mapping[str, str] = {
+    "score-above": "The probability of melanoma, {score}, is above the threshold of {threshold}.",
+    "score-at": "The probability of melanoma, {score}, is at the threshold of {threshold}, which counts as above.",
+    "score-below": "The probability of melanoma, {score}, is below the threshold of {threshold}.",
+    "sensitivity-promised": (
+        "The threshold is set so that at least {target} of melanomas are referred, with {confidence} confidence: "
+        "on the {n_melanoma} melanomas and {n_other} other lesions it was chosen on it found {sensitivity} of the "
+        "melanomas (95 % interval {low} to {high}) and spared {specificity} of the others."
+    ),
+    "sensitivity-not-promised": (
+        "The threshold aims at {target} of melanomas, which {n_melanoma} melanomas are too few to promise: on them "
+        "and {n_other} other lesions it found {sensitivity} of the melanomas (95 % interval {low} to {high}) and "
+        "spared {specificity} of the others."
+    ),
+    "specificity-promised": (
+        "The threshold is set so that at least {target} of other lesions are spared a referral, with {confidence} "
+        "confidence: on the {n_melanoma} melanomas and {n_other} other lesions it was chosen on it found "
+        "{sensitivity} of the melanomas (95 % interval {low} to {high}) and spared {specificity} of the others."
+    ),
+    "specificity-not-promised": (
+        "The threshold aims at sparing {target} of other lesions a referral, which {n_other} lesions are too few to "
+        "promise: on them and {n_melanoma} melanomas it found {sensitivity} of the melanomas (95 % interval {low} "
+        "to {high}) and spared {specificity} of the others."
+    ),
+    "stated-prevalence": (
+        "Where {prevalence} of lesions are melanomas, as stated, the probability is {probability}; the threshold is "
+        "compared with what it is where {calibration_prevalence} are, as among the cases that the model was "
+        "calibrated on, so that the stated share never changes the decision."
+    ),
+    "not-excluded": "Not excluded: {diagnoses}.",
+    "unusable-photograph": "The photograph is not good enough for an answer.",
+    "foreign-image": (
+        "The picture is unlike every dermoscopic photograph that the model has learnt from; it may show something "
+        "else than a skin lesion. Photograph the lesion through a dermatoscope, or ask an expert."
+    ),
+    "unusual-image": (
+        "The image is unlike most that the model has learnt from, so that its answer is less certain than its figures."
+    ),
+    "poor-photograph": "The photograph limits what can be seen.",
+    "no-diagnosis-fits": "None of the diagnoses that the model knows fits the image well.",
+    "malignancy-not-excluded": "A malignant diagnosis cannot be excluded: {diagnoses}.",
+    "other-malignancy": "The most probable diagnosis is {diagnoses}, which needs attention as well.",
+    "most-suspicious-image": "Of the {n} images of the lesion, the most suspicious speaks for it: {image}.",
+    "another-image": "Another image of the lesion gives reason for doubt: {image}.",
+    "images-left-out": "Images that cannot be assessed were left out: {image}.",
+    "no-image-left": "None of the {n} images of the lesion can be assessed.",
+}  # fmt: skip
 
-def reasons(
+
+def reason(code: str, **values: float | int | str) -> Reason:
+    """The sentence of that code, in English."""
+    return Reason(code=code, text=sentence(SENTENCES[code], values), values=values)
+
+
+def sentence(template: str, values: Mapping[str, float | int | str]) -> str:
+    """A template filled in: fractions as percentages (with `decimals` decimals), diagnoses in words."""
+    decimals = int(values.get("decimals", 0))
+    shown: dict[str, object] = {}
+    for name, value in values.items():
+        if name == "diagnoses":
+            shown[name] = ", ".join(Diagnosis(code).label for code in str(value).split())
+        elif isinstance(value, float):
+            shown[name] = percent(value, decimals=decimals)
+        else:
+            shown[name] = value
+    return template.format_map(shown)
+
+
+def explain(
     decision: Decision,
+    causes: Sequence[Cause],
     *,
     score: float,
     point: OperatingPoint,
     probabilities: Mapping[Diagnosis, float],
+    likeliest: Diagnosis,
+    plausible: Collection[Diagnosis] | None,
     calibration_prevalence: float,
     stated_prevalence: float | None,
-) -> tuple[str, ...]:
+) -> tuple[Reason, ...]:
     """Why the decision is what it is, and what it does not say.
 
     Parameters
     ----------
+    causes
+        See `decision.triage`.
     score
         Melanoma probability at the calibration's prevalence: what was compared with the threshold, 0 to 1.
     point
         The operating point in use.
     probabilities
         As shown to the doctor, at the stated prevalence if there is one.
+    likeliest
+        The most probable diagnosis at the calibration's prevalence.
+    plausible
+        The prediction set, the most probable first; None where the bundle promises none.
     calibration_prevalence, stated_prevalence
         Share of melanomas among the calibration cases, and the one that the user stated, 0 to 1.
     """
-    sentences = [
-        _comparison(score, point, calibration_prevalence if stated_prevalence is not None else None),
-        _achieved(point),
-    ]
+    malignant = list(dict.fromkeys(d for d in (*(plausible or ()), likeliest) if d.malignant))
+    told = _causes(causes, malignant)
+    if decision is Decision.CANNOT_ASSESS:
+        return tuple(told)
+    shown = max(probabilities, key=lambda diagnosis: probabilities[diagnosis])
+    if decision is not Decision.REFER and shown.malignant and shown not in malignant:
+        told.append(reason("other-malignancy", diagnoses=str(shown)))
+    told += [_comparison(score, point.threshold), _promise(point)]
     if stated_prevalence is not None:
-        sentences.append(
-            f"Where {percent(stated_prevalence)} of lesions are melanomas, as stated, the probability is "
-            f"{percent(probabilities[Diagnosis.MEL])}; the stated share never changes the decision."
+        told.append(
+            reason(
+                "stated-prevalence",
+                prevalence=stated_prevalence,
+                probability=float(probabilities[Diagnosis.MEL]),
+                calibration_prevalence=calibration_prevalence,
+            )
         )
-    caution = other_malignancy(decision, probabilities)
-    return (*sentences, caution) if caution else tuple(sentences)
+    if plausible:
+        told.append(reason("not-excluded", diagnoses=" ".join(plausible)))
+    return tuple(told)
 
 
-def other_malignancy(decision: Decision, probabilities: Mapping[Diagnosis, float]) -> str:
-    """The caution owed where no melanoma is suspected but the most probable diagnosis is malignant; else empty.
+def _causes(causes: Sequence[Cause], malignant: Sequence[Diagnosis]) -> list[Reason]:
+    return [
+        reason(cause, diagnoses=" ".join(malignant)) if cause == "malignancy-not-excluded" else reason(cause)
+        for cause in causes
+    ]
 
-    Parameters
-    ----------
-    probabilities
-        As shown to the doctor.
-    """
-    likeliest = max(probabilities, key=lambda diagnosis: probabilities[diagnosis])
-    if decision is not Decision.NO_SIGN or not likeliest.malignant:
-        return ""
-    return (
-        f"But the most probable diagnosis is {likeliest.label}, {percent(probabilities[likeliest])}, "
-        "which needs attention as well."
+
+def _comparison(score: float, threshold: float) -> Reason:
+    relation = "at" if score == threshold else "above" if score > threshold else "below"
+    return reason(
+        f"score-{relation}", score=score, threshold=threshold, decimals=_decimals_apart(score, threshold)
+    )
+
+
+def _promise(point: OperatingPoint) -> Reason:
+    low, high = point.sensitivity_interval
+    return reason(
+        f"{point.target}-{'promised' if point.guaranteed else 'not-promised'}",
+        target=point.target_value,
+        confidence=point.confidence,
+        n_melanoma=point.n_melanoma,
+        n_other=point.n_other,
+        sensitivity=point.sensitivity,
+        low=low,
+        high=high,
+        specificity=point.specificity,
     )
 
 
@@ -69,45 +172,22 @@ def percent(fraction: float, *, decimals: int = 0) -> str:
     """
     if fraction in (0.0, 1.0):
         return f"{fraction:.0%}".replace("%", " %")
-    if fraction < 0.001:
-        return "under 0.1 %"
-    if fraction > 0.999:
-        return "over 99.9 %"
-    if fraction < 0.01 or fraction > 0.99:
-        decimals = max(decimals, 1)
+    if decimals < _DECIMALS_OF_EXTREMES:
+        if fraction < 0.001:
+            return "under 0.1 %"
+        if fraction > 0.999:
+            return "over 99.9 %"
+        if fraction < 0.01 or fraction > 0.99:
+            decimals = max(decimals, 1)
     return f"{fraction * 100:.{decimals}f} %"
 
 
-def _comparison(score: float, point: OperatingPoint, assumed_prevalence: float | None) -> str:
-    aim = {
-        "sensitivity": f"that is meant to find {percent(point.target_value)} of melanomas",
-        "specificity": f"that is meant to spare {percent(point.target_value)} of other lesions a referral",
-    }[point.target]
-    shown_score, shown_threshold = _told_apart(score, point.threshold)
-    relation = "at" if score == point.threshold else "above" if score > point.threshold else "below"
-    outcome = f"{relation} the threshold of {shown_threshold} {aim}."
-    if assumed_prevalence is None:
-        return f"The probability of melanoma, {shown_score}, is {outcome}"
-    return (
-        f"Where {percent(assumed_prevalence)} of lesions are melanomas, as among the cases that the model "
-        f"was calibrated on, the probability of melanoma is {shown_score}, {outcome}"
-    )
+_DECIMALS_OF_EXTREMES = 4  # so many are asked for only to tell two extremes apart
 
 
-def _achieved(point: OperatingPoint) -> str:
-    low, high = point.sensitivity_interval
-    return (
-        f"On the {point.n_melanoma} melanomas and {point.n_other} other lesions it was chosen on, this "
-        f"threshold found {percent(point.sensitivity)} of the melanomas "
-        f"(95 % interval {percent(low)} to {percent(high)}) "
-        f"and spared {percent(point.specificity)} of the others."
-    )
-
-
-def _told_apart(score: float, threshold: float) -> tuple[str, str]:
-    """Both as percentages, with as many decimals as it takes to see that they differ."""
-    for decimals in range(4):
-        shown = percent(score, decimals=decimals), percent(threshold, decimals=decimals)
-        if shown[0] != shown[1] or score == threshold:
-            return shown
-    return f"{score * 100:.9g} %", f"{threshold * 100:.9g} %"
+def _decimals_apart(score: float, threshold: float) -> int:
+    """As many decimals as it takes to see that the two percentages differ."""
+    for decimals in range(15):
+        if score == threshold or percent(score, decimals=decimals) != percent(threshold, decimals=decimals):
+            return decimals
+    return 15

@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from melascope.domain.image import RgbImage
 from melascope.errors import MelascopeError
-from melascope.runtime.assessor import Assessor
+from melascope.runtime.assessor import Assessor, Prepared, SeenImage
 
 _BATCHES_AHEAD = 2
 
@@ -22,7 +19,8 @@ class ScoredBatch:
     """The answers for one batch of inputs."""
 
     scored: tuple[int, ...]  #: index of each input that was scored
-    logits_NC: NDArray[np.float64]  #: their raw logits
+    prepared: tuple[Prepared, ...]  #: those images
+    seen: tuple[SeenImage, ...]  #: what the network made of them
     refused: tuple[tuple[int, MelascopeError], ...]  #: index of each input that could not be read, and why
     stop: int  #: index of the first input after this batch
 
@@ -46,13 +44,13 @@ def score(
     """
     size = assessor.batch_size
 
-    def prepare(load: Callable[[], RgbImage]) -> NDArray[np.uint8] | MelascopeError:
+    def prepare(load: Callable[[], RgbImage]) -> Prepared | MelascopeError:
         try:
             return assessor.prepare(load())
         except MelascopeError as fault:
             return fault
 
-    ahead: deque[Future[NDArray[np.uint8] | MelascopeError]] = deque()
+    ahead: deque[Future[Prepared | MelascopeError]] = deque()
     submitted = start
     with ThreadPoolExecutor(decoders, thread_name_prefix="decode") as pool:
         try:
@@ -65,9 +63,11 @@ def score(
                 prepared = {
                     n: answer for n, answer in answers.items() if not isinstance(answer, MelascopeError)
                 }
+                images = tuple(prepared.values())
                 yield ScoredBatch(
                     scored=tuple(prepared),
-                    logits_NC=assessor.logits_prepared(list(prepared.values())),
+                    prepared=images,
+                    seen=tuple(assessor.look(images)) if images else (),
                     refused=tuple((n, a) for n, a in answers.items() if isinstance(a, MelascopeError)),
                     stop=stop,
                 )

@@ -40,7 +40,7 @@ def test_json_holds_assessments_and_problems(melascope_cli: Cli, tmp_path: Path)
     assert done.status == 3
     report = json.loads(done.out)
     (assessment,) = (from_json(json.dumps(item)) for item in report["assessments"])
-    assert assessment.image.name == str(tmp_path / "in" / "good.png")
+    assert assessment.images[0].name == str(tmp_path / "in" / "good.png")
     assert assessment.bundle_id == report["bundle_id"]
     assert [(Path(p["name"]).name, p["code"]) for p in report["problems"]] == [
         ("empty.png", "image-empty"),
@@ -117,22 +117,48 @@ def carcinoma_bundle_path(tmp_path: Path, make_bundle: Callable[..., object], ti
     return path
 
 
-def test_another_malignant_diagnosis_is_marked_and_told_of_each_image(
+def test_another_malignant_diagnosis_is_no_reassurance(
     melascope_cli: Cli, tmp_path: Path, carcinoma_bundle_path: Path
 ) -> None:
     paths = [draw(tmp_path / f"{seed}.png", seed) for seed in range(2)]
-    sentence = "the most probable diagnosis is basal cell carcinoma"
+    sentence = "A malignant diagnosis cannot be excluded: basal cell carcinoma."
     done = melascope_cli("assess", *paths, "--bundle", carcinoma_bundle_path)
-    assert done.out.count("no sign of melanoma (!)") == 2
+    assert done.out.count("uncertain: ask an expert") == 2
     told = " ".join(done.out.split())
     for name in ("0.png", "1.png"):
-        assert f"(!) {name}: But {sentence}" in told
+        assert f"{name}: {sentence}" in told
     done = melascope_cli("assess", *paths, "--bundle", carcinoma_bundle_path, "--format", "csv")
     for row in csv.DictReader(io.StringIO(done.out)):
-        assert row["decision"] == "no-sign-of-melanoma"
+        assert row["decision"] == "uncertain"
         assert sentence in row["reasons"]
     one = melascope_cli("assess", paths[0], "--bundle", carcinoma_bundle_path)
     assert " ".join(one.out.split()).count(sentence) == 1
+
+
+def test_several_images_of_a_lesion_get_one_answer(melascope_cli: Cli, tmp_path: Path) -> None:
+    paths = [draw(tmp_path / f"{seed}.png", seed) for seed in range(6)]
+    apart = json.loads(melascope_cli("assess", *paths, "--format", "json").out)["assessments"]
+    (tmp_path / "torn.png").write_bytes(paths[0].read_bytes()[:100])
+    done = melascope_cli(
+        "assess",
+        "--lesion",
+        *paths,
+        tmp_path / "torn.png",
+        "--heatmap",
+        tmp_path / "maps",
+        "--format",
+        "json",
+    )
+    assert done.status == 3
+    report = json.loads(done.out)
+    (lesion,) = report["assessments"]
+    assert lesion["melanoma_score"] == max(answer["melanoma_score"] for answer in apart)
+    assert [image["name"] for image in lesion["images"]] == [str(path) for path in paths]
+    assert len(report["heatmap_files"]) == 6
+    (row,) = csv.DictReader(io.StringIO(melascope_cli("assess", "--lesion", *paths, "--format", "csv").out))
+    assert len(row["sha256"].split()) == 6
+    table = melascope_cli("assess", "--lesion", *paths).out
+    assert "the most suspicious speaks for it" in " ".join(table.split())
 
 
 def test_a_decision_without_caution_is_not_marked(melascope_cli: Cli, tmp_path: Path) -> None:
@@ -164,7 +190,7 @@ def test_a_folder_is_read_in_depth_and_what_is_left_out_is_told(melascope_cli: C
         draw(tmp_path / name)
     (tmp_path / "notes.txt").touch()
     done = melascope_cli("assess", tmp_path, "--format", "json")
-    names = [Path(item["image"]["name"]).name for item in json.loads(done.out)["assessments"]]
+    names = [Path(item["images"][0]["name"]).name for item in json.loads(done.out)["assessments"]]
     assert (done.status, names) == (0, ["b.png", "deep.JPG"])
     assert "left out 3 " in done.err
     for name in ("notes.txt", ".hidden.png", ".cache"):

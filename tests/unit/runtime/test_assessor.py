@@ -55,10 +55,13 @@ def test_logits_and_heatmap_equal_the_network_in_numpy(
     np.testing.assert_allclose(assessor.logits(images), logits_NC, atol=1e-4)
     for n, assessment in enumerate(assessor.assess(images, heatmap=True)):
         evidence = np.maximum(np.einsum("fhw,f->hw", features_NFHW[n], tiny_weights["weight"][0]), 0)
-        assert assessment.heatmap is not None
-        np.testing.assert_allclose(assessment.heatmap.values_HW, evidence / evidence.max(), atol=1e-4)
+        assert assessment.images[0].heatmap is not None
+        np.testing.assert_allclose(
+            assessment.images[0].heatmap.values_HW, evidence / evidence.max(), atol=1e-4
+        )
         calibration = tiny_bundle.manifest.calibration
-        expected = softmax(logits_NC[n] / calibration.temperature + calibration.bias_C)
+        assert assessment.probabilities is not None
+        expected = softmax(logits_NC[n] * calibration.scale_C + calibration.bias_C)
         np.testing.assert_allclose(list(assessment.probabilities.values()), expected, atol=1e-4)
 
 
@@ -102,10 +105,11 @@ def test_the_threshold_itself_is_referred(tmp_path: Path, make_bundle: Make, tin
     ]
     bundle = make_bundle(tmp_path / "b.zip", operating_points=points, default_operating_point="at")
     at, above = assess_one(bundle, drawn(3)), assess_one(bundle, drawn(3), operating_point="just-above")
-    assert (at.decision, above.decision) == (Decision.REFER, Decision.NO_SIGN)
+    assert at.decision is Decision.REFER
+    assert above.decision is not Decision.REFER
     assert (at.operating_point, above.operating_point) == ("at", "just-above")
-    assert "at the threshold" in at.reasons[0]
-    assert "below the threshold" in above.reasons[0]
+    assert "score-at" in {reason.code for reason in at.reasons}
+    assert "score-below" in {reason.code for reason in above.reasons}
 
 
 def test_an_unknown_operating_point_is_refused_even_without_images(tiny_bundle: Bundle) -> None:
@@ -127,7 +131,7 @@ def test_numbers_that_are_not_finite_are_never_an_answer(
 
 def test_the_image_is_stated(tiny_bundle: Bundle) -> None:
     image = drawn(5, 33, 44)
-    facts = assess_one(tiny_bundle, image).image
+    (facts,) = assess_one(tiny_bundle, image).images
     assert (facts.name, facts.format, facts.width_px, facts.height_px, facts.sha256) == (
         "5.png", "PNG", 44, 33, image.sha256,
     )  # fmt: skip

@@ -38,9 +38,11 @@ def test_a_map_is_the_positive_weighted_sum_over_its_maximum(
 
 def test_without_evidence_the_photograph_stays_as_it_is() -> None:
     image = grey(30, 40)
-    heatmap = heatmap_of(np.zeros((7, 7)), image, PreprocessSpec())
+    heatmap = heatmap_of(
+        np.zeros((7, 7)), PreprocessSpec(), width_px=image.width_px, height_px=image.height_px
+    )
     np.testing.assert_array_equal(render_heatmap(image, heatmap), image.pixels_HWC)
-    lit = heatmap_of(np.ones((7, 7)), image, PreprocessSpec())
+    lit = heatmap_of(np.ones((7, 7)), PreprocessSpec(), width_px=image.width_px, height_px=image.height_px)
     np.testing.assert_array_equal(render_heatmap(image, lit, opacity=0.0), image.pixels_HWC)
 
 
@@ -48,7 +50,13 @@ def test_colour_lies_where_the_evidence_is_and_only_in_the_frame() -> None:
     activation = np.zeros((8, 8))
     activation[0, 0] = 1.0
     image = grey(80, 120)
-    overlay = render_heatmap(image, heatmap_of(activation, image, PreprocessSpec(resize="crop")), opacity=1.0)
+    overlay = render_heatmap(
+        image,
+        heatmap_of(
+            activation, PreprocessSpec(resize="crop"), width_px=image.width_px, height_px=image.height_px
+        ),
+        opacity=1.0,
+    )
     changed = (overlay != image.pixels_HWC).any(axis=2)
     assert changed[0:10, 20:30].all()  # the grid's first cell: the centred square starts at x = 20
     assert not changed[:, :20].any()
@@ -64,7 +72,11 @@ def test_full_evidence_covers_the_frame_and_nothing_else(
 ) -> None:
     image = grey(*size)
     spec = PreprocessSpec(resize=resize, zoom=zoom)  # type: ignore[arg-type]
-    overlay = render_heatmap(image, heatmap_of(np.ones((5, 5)), image, spec), opacity=1.0)
+    overlay = render_heatmap(
+        image,
+        heatmap_of(np.ones((5, 5)), spec, width_px=image.width_px, height_px=image.height_px),
+        opacity=1.0,
+    )
     left, top, right, bottom = frame(image.width_px, image.height_px, spec)
     covered = np.zeros(size, dtype=bool)
     covered[max(0, round(top)) : round(bottom), max(0, round(left)) : round(right)] = True

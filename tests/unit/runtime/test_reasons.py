@@ -3,79 +3,123 @@
 from __future__ import annotations
 
 import re
+import string
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from melascope.decision.operating_point import OperatingPoint
-from melascope.domain.assessment import Decision
+from melascope.decision.triage import Cause
+from melascope.domain.assessment import Decision, Reason
 from melascope.domain.diagnosis import Diagnosis
-from melascope.runtime.reasons import percent, reasons
+from melascope.runtime.reasons import SENTENCES, explain, percent, reason, sentence
 
 PROBABILITY = st.floats(0, 1)
 
 
-def point(threshold: float = 0.09, target: str = "sensitivity", value: float = 0.95) -> OperatingPoint:
+def point(
+    threshold: float = 0.09, target: str = "sensitivity", value: float = 0.95, lower_bound: float = 0.951
+) -> OperatingPoint:
     return OperatingPoint(
-        name="p", threshold=threshold, target=target, target_value=value,  # type: ignore[arg-type]
-        confidence=0.9, lower_bound=value, sensitivity=0.952,
+        name="p", threshold=threshold, target=target, target_value=value, sensitivity=0.975,  # type: ignore[arg-type]
         sensitivity_interval=(0.91, 0.98), specificity=0.7, specificity_interval=(0.6, 0.8), n_melanoma=120,
-        n_other=880,
+        n_other=880, confidence=0.9, lower_bound=lower_bound,
     )  # fmt: skip
 
 
-def explain(
-    score: float, *, at: OperatingPoint | None = None, shown: dict | None = None, stated: float | None = None
-):
+def told(
+    score: float,
+    *causes: Cause,
+    at: OperatingPoint | None = None,
+    shown: dict | None = None,
+    stated: float | None = None,
+    decision: Decision | None = None,
+    plausible: tuple[Diagnosis, ...] | None = None,
+    likeliest: Diagnosis = Diagnosis.NV,
+) -> tuple[Reason, ...]:
     at = at or point()
-    return reasons(
-        Decision.REFER if score >= at.threshold else Decision.NO_SIGN,
+    return explain(
+        decision or (Decision.REFER if score >= at.threshold else Decision.NO_SIGN),
+        causes,
         score=score,
         point=at,
         probabilities=shown or {Diagnosis.MEL: score, Diagnosis.NV: 1 - score},
+        likeliest=likeliest,
+        plausible=plausible,
         calibration_prevalence=0.11,
         stated_prevalence=stated,
     )
 
 
 def test_the_plain_sentences() -> None:
-    compared, achieved = explain(0.23)
-    assert compared == (
-        "The probability of melanoma, 23 %, is above the threshold of 9 % "
-        "that is meant to find 95 % of melanomas."
+    compared, promised = told(0.23)
+    assert compared.text == "The probability of melanoma, 23 %, is above the threshold of 9 %."
+    assert promised.text == (
+        "The threshold is set so that at least 95 % of melanomas are referred, with 90 % confidence: on the 120 "
+        "melanomas and 880 other lesions it was chosen on it found 98 % of the melanomas (95 % interval 91 % to "
+        "98 %) and spared 70 % of the others."
     )
-    assert achieved == (
-        "On the 120 melanomas and 880 other lesions it was chosen on, this threshold found 95 % of the "
-        "melanomas (95 % interval 91 % to 98 %) and spared 70 % of the others."
-    )
-    assert "spare 90 % of other lesions a referral" in explain(0.23, at=point(0.4, "specificity", 0.9))[0]
+
+
+def test_nothing_is_promised_that_the_lesions_were_too_few_for() -> None:
+    _, sensitivity = told(0.23, at=point(lower_bound=0.94))
+    assert sensitivity.code == "sensitivity-not-promised"
+    assert "which 120 melanomas are too few to promise" in sensitivity.text
+    _, specificity = told(0.23, at=point(0.1, "specificity", 0.9, 0.85))
+    assert "which 880 lesions are too few to promise" in specificity.text
 
 
 def test_with_a_stated_prevalence_both_probabilities_are_told_apart() -> None:
-    compared, _, shown = explain(0.23, shown={Diagnosis.MEL: 0.026, Diagnosis.NV: 0.974}, stated=0.01)
-    assert compared.startswith("Where 11 % of lesions are melanomas, as among the cases")
-    assert "the probability of melanoma is 23 %, above the threshold of 9 %" in compared
-    assert shown == (
-        "Where 1 % of lesions are melanomas, as stated, the probability is 3 %; "
-        "the stated share never changes the decision."
+    compared, _, shown = told(0.23, shown={Diagnosis.MEL: 0.026, Diagnosis.NV: 0.974}, stated=0.01)
+    assert "23 %, is above the threshold of 9 %" in compared.text
+    assert shown.text.startswith("Where 1 % of lesions are melanomas, as stated, the probability is 3 %;")
+
+
+def test_malignant_diagnoses_are_not_passed_over() -> None:
+    doubt = told(
+        0.01,
+        "malignancy-not-excluded",
+        decision=Decision.UNCERTAIN,
+        plausible=(Diagnosis.NV, Diagnosis.AKIEC),
+        likeliest=Diagnosis.BCC,
     )
+    assert doubt[0].text == (
+        "A malignant diagnosis cannot be excluded: actinic keratosis or Bowen's disease, basal cell carcinoma."
+    )
+    assert doubt[-1].text == "Not excluded: melanocytic nevus, actinic keratosis or Bowen's disease."
+    by_prevalence = told(0.01, shown={Diagnosis.MEL: 0.6, Diagnosis.NV: 0.4}, stated=0.9)
+    assert by_prevalence[0].code == "other-malignancy"
 
 
-def test_another_malignant_diagnosis_is_not_passed_over() -> None:
-    shown = {Diagnosis.MEL: 0.01, Diagnosis.BCC: 0.9, Diagnosis.NV: 0.09}
-    assert "basal cell carcinoma, 90 %" in explain(0.01, shown=shown)[-1]
-    assert not any("carcinoma" in reason for reason in explain(0.23, shown=shown))
+def test_what_cannot_be_assessed_is_told_no_number() -> None:
+    only = told(0.9, "unusable-photograph", "foreign-image", decision=Decision.CANNOT_ASSESS)
+    assert [why.code for why in only] == ["unusable-photograph", "foreign-image"]
+    assert not any(character.isdigit() for why in only for character in why.text)
+
+
+def test_every_cause_has_its_sentence_and_every_sentence_its_values() -> None:
+    assert set(get_args(Cause)) <= set(SENTENCES)
+    for template in SENTENCES.values():
+        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name]
+        assert sentence(template, dict.fromkeys(fields, "MEL"))
 
 
 @given(PROBABILITY, PROBABILITY)
 def test_unequal_numbers_never_look_equal(score: float, threshold: float) -> None:
-    sentence = explain(score, at=point(threshold))[0]
-    shown = re.search(r"melanoma, (.*?), is (at|above|below) the threshold of (.*?) that", sentence)
+    (text,) = (why.text for why in told(score, at=point(threshold)) if why.code.startswith("score-"))
+    shown = re.search(r"melanoma, (.*?), is (at|above|below) the threshold of (.*?)(?:\.$|, which)", text)
     assert shown is not None
     assert shown[2] == ("at" if score == threshold else "above" if score > threshold else "below")
     if abs(score - threshold) > 1e-8:
         assert shown[1] != shown[3]
+
+
+def test_values_are_kept_as_numbers_for_other_languages() -> None:
+    kept = reason("score-below", score=0.04, threshold=0.09, decimals=0)
+    assert kept.values == {"score": 0.04, "threshold": 0.09, "decimals": 0}
+    assert sentence("Wahrscheinlichkeit {score}", kept.values) == "Wahrscheinlichkeit 4 %"
 
 
 @given(PROBABILITY)
