@@ -19,6 +19,11 @@ Cause = Literal[
 ]
 
 
+#: From the lightest to the gravest: of several images of a lesion the gravest decision is the lesion's; an image
+#: that cannot be assessed yields to any that can.
+GRAVITY = (Decision.CANNOT_ASSESS, Decision.NO_SIGN, Decision.UNCERTAIN, Decision.REFER)
+
+
 class Triage(NamedTuple):
     """A decision and its causes, the gravest first; none where the threshold alone decided."""
 

@@ -9,7 +9,6 @@ the photograph as `code:severity` with spaces between them, or empty where there
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from melascope.domain.assessment import Severity
 from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import TableError
+from melascope.writing import whole_file
 
 LOGIT_PREFIX = "logit_"
 #: Case columns that travel with the logits.
@@ -98,8 +98,7 @@ class Predictions:
 def write_predictions(predictions: Predictions, table_path: Path) -> None:
     """Write the table, whole or not at all; logits with all the digits of a float64."""
     table_path.parent.mkdir(parents=True, exist_ok=True)
-    partial = table_path.with_name(table_path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(table_path) as file:
         writer = csv.writer(file, lineterminator="\n")
         novelty_N, quality_N = predictions.novelty_N, predictions.quality_N
         columns = table_header(
@@ -110,7 +109,6 @@ def write_predictions(predictions: Predictions, table_path: Path) -> None:
             novelty = None if novelty_N is None else novelty_N[n]
             quality = None if quality_N is None else quality_N[n]
             writer.writerow(table_row(case, logits_C, novelty=novelty, quality=quality))
-    os.replace(partial, table_path)
 
 
 def table_header(classes: Sequence[Diagnosis], *, novelty: bool = False, quality: bool = False) -> list[str]:

@@ -21,6 +21,7 @@ from melascope.evaluation.judged import as_trained
 from melascope.evaluation.projected import melanoma_share, project
 from melascope.evaluation.selective import SHARES
 from melascope.evaluation.triaged import DECISIONS
+from melascope.writing import whole_file
 
 #: Figure -> its name in words; those in `_IN_PERCENT` are shown as such, as is every "share".
 FIGURE_NAMES: Mapping[str, str] = {
@@ -93,8 +94,11 @@ def write_report(evaluation: Evaluation, folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     metrics_path, report_path = folder / "metrics.json", folder / "report.html"
     text = json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n"
-    metrics_path.write_text(text, encoding="utf-8")
-    report_path.write_text(render(evaluation), encoding="utf-8")
+    page = render(evaluation)
+    with whole_file(metrics_path) as file:
+        file.write(text)
+    with whole_file(report_path) as file:
+        file.write(page)
     return metrics_path, report_path
 
 

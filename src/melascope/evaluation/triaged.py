@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melascope.decision.novelty import NoveltyLimits
-from melascope.decision.triage import Cause, Triage, triage
+from melascope.decision.triage import GRAVITY, Cause, Triage, triage
 from melascope.domain.assessment import Decision, Familiarity
 from melascope.evaluation import metrics
 from melascope.evaluation.intervals import Estimate, Named, Statistic, estimate
@@ -20,7 +20,6 @@ from melascope.evaluation.measure import figures_to_dict
 
 #: In the order of the report: from the most to the least that is done.
 DECISIONS = (Decision.REFER, Decision.UNCERTAIN, Decision.NO_SIGN, Decision.CANNOT_ASSESS)
-_GRAVITY = (Decision.CANNOT_ASSESS, Decision.NO_SIGN, Decision.UNCERTAIN, Decision.REFER)
 
 
 class Truth(StrEnum):
@@ -117,7 +116,7 @@ def triage_lesions(judged: Judged, point: str, limits: NoveltyLimits | None) -> 
     lesions = []
     for row, melanoma in zip(votes.image_L.tolist(), votes.melanoma_L.tolist(), strict=True):
         of_images = [triages[n] for n in images_of[lesions_N[row]]]
-        decision = max((found.decision for found in of_images), key=_GRAVITY.index)
+        decision = max((found.decision for found in of_images), key=GRAVITY.index)
         causes = dict.fromkeys(
             cause for found in of_images if found.decision is decision for cause in found.causes
         )

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
-from melascope.decision.triage import Cause
-from melascope.domain.assessment import Assessment, Decision
+from melascope.decision.triage import GRAVITY, Cause
+from melascope.domain.assessment import Assessment
 from melascope.runtime.reasons import reason
 
-_GRAVITY = (Decision.NO_SIGN, Decision.UNCERTAIN, Decision.REFER)
 _DOUBTS = frozenset(get_args(Cause))
 
 
@@ -35,7 +34,7 @@ def combine(assessments: Sequence[Assessment]) -> Assessment:
         reasons = (reason("no-image-left", n=len(images)), *causes.values())
         return replace(assessments[0], images=images, reasons=reasons)
     speaker = max(usable, key=lambda assessment: assessment.melanoma_score or 0.0)
-    gravest = max(usable, key=lambda assessment: _GRAVITY.index(assessment.decision))
+    gravest = max(usable, key=lambda assessment: GRAVITY.index(assessment.decision))
     told = [reason("most-suspicious-image", n=len(images), image=speaker.name), *speaker.reasons]
     if gravest.decision is not speaker.decision:
         doubts = [why for why in gravest.reasons if why not in speaker.reasons and why.code in _DOUBTS]
