@@ -110,6 +110,8 @@ class Manifest(_Strict):
             raise ValueError("classes must be distinct and hold MEL")
         if len(self.calibration.prevalence_C) != len(self.classes):
             raise ValueError("calibration must have one scale, bias and prevalence a class")
+        if self.conformal is not None and len(self.conformal.floor_C) != len(self.classes):
+            raise ValueError("conformal must have one floor a class")
         names = [point.name for point in self.operating_points]
         if len(set(names)) != len(names):
             raise ValueError("operating_points must have distinct names")
@@ -118,10 +120,18 @@ class Manifest(_Strict):
                 f"default_operating_point {self.default_operating_point!r} is not among operating_points"
             )
         for point in self.operating_points:
-            if not 0 <= point.threshold <= 1:
-                raise ValueError(
-                    f"operating point {point.name!r} has the threshold {point.threshold}; use 0 to 1"
-                )
+            for field in (
+                "threshold",
+                "target_value",
+                "confidence",
+                "lower_bound",
+                "sensitivity",
+                "specificity",
+            ):
+                if not 0 <= getattr(point, field) <= 1:
+                    raise ValueError(
+                        f"operating point {point.name!r} has the {field} {getattr(point, field)}; use 0 to 1"
+                    )
         return self
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from melascope.cli.image_files import printable, spreadsheet_cell
-from melascope.domain.assessment import AssessedImage, Assessment, Decision
+from melascope.domain.assessment import AssessedImage, Assessment, Decision, PredictiveValues
 from melascope.errors import MelascopeError
 from melascope.runtime.assessment_json import to_jsonable
 from melascope.runtime.reasons import percent
@@ -71,14 +71,23 @@ def print_table(report: Report, assessor: Assessor) -> None:
         console.print(
             f"Bundle {report.bundle_id}; operating point {used.operating_point}, threshold {threshold}."
         )
-        worth = used.predictive_values
-        console.print(
-            f"Where {percent(worth.prevalence)} of lesions are melanomas, {percent(worth.ppv)} of those referred are "
-            f"(95 % interval {percent(worth.ppv_interval[0])} to {percent(worth.ppv_interval[1])}), and "
-            f"{percent(1 - worth.npv)} of those not referred "
-            f"({percent(1 - worth.npv_interval[1])} to {percent(1 - worth.npv_interval[0])})."
-        )
+        console.print(_worth(used.predictive_values))
     console.print(Text(assessor.manifest.intended_use, style="italic"))
+
+
+def _worth(values: PredictiveValues) -> str:
+    (low, high), (npv_low, npv_high) = values.ppv_interval, values.npv_interval
+    referred = (
+        "nobody is referred"
+        if values.ppv is None
+        else f"{percent(values.ppv)} of those referred are (95 % interval {percent(low)} to {percent(high)})"
+    )
+    others = (
+        "everybody is referred"
+        if values.npv is None
+        else f"{percent(1 - values.npv)} of those not referred ({percent(1 - npv_high)} to {percent(1 - npv_low)})"
+    )
+    return f"Where {percent(values.prevalence)} of lesions are melanomas, {referred}, and {others}."
 
 
 def _heatmap_line(image: AssessedImage, file: Path | None) -> str:

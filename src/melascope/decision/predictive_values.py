@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 from melascope.decision.operating_point import OperatingPoint, clopper_pearson
 from melascope.domain.assessment import PredictiveValues
@@ -27,10 +26,10 @@ def predictive_values(point: OperatingPoint, prevalence: float) -> PredictiveVal
     prevalence
         Share of melanoma among the lesions seen, above 0 and below 1.
 
-    Warns
-    -----
-    RuntimeWarning
-        The point refers no lesion, or every lesion: the value of what never happens is NaN, its interval 0 to 1.
+    Returns
+    -------
+    PredictiveValues
+        The value of what never happens (a referral, or its absence) is None, its interval 0 to 1.
 
     References
     ----------
@@ -40,12 +39,11 @@ def predictive_values(point: OperatingPoint, prevalence: float) -> PredictiveVal
     found, spared = round(point.sensitivity * point.n_melanoma), round(point.specificity * point.n_other)
     missed, alarmed = point.n_melanoma - found, point.n_other - spared
     ppv, ppv_interval = _value_and_interval(
-        prevalence, _ratio(alarmed, point.n_other, found, point.n_melanoma), "refers no lesion: its PPV"
+        prevalence, _ratio(alarmed, point.n_other, found, point.n_melanoma)
     )
     npv, npv_interval = _value_and_interval(
         1 - prevalence,
         _ratio(missed, point.n_melanoma, spared, point.n_other),
-        "refers every lesion: its NPV",
     )
     return PredictiveValues(
         prevalence=prevalence, ppv=ppv, ppv_interval=ppv_interval, npv=npv, npv_interval=npv_interval
@@ -69,9 +67,7 @@ def _ratio(wrong: int, n_wrong: int, right: int, n_right: int) -> _Ratio:
     return share / divisor if right else math.inf, low, high
 
 
-def _value_and_interval(prior: float, ratio: _Ratio, undefined: str) -> tuple[float, tuple[float, float]]:
+def _value_and_interval(prior: float, ratio: _Ratio) -> tuple[float | None, tuple[float, float]]:
     """How often a call is right about a kind of lesion whose share is `prior`."""
     value, high, low = (1 / (1 + (1 - prior) / prior * part) for part in ratio)
-    if math.isnan(value):
-        warnings.warn(f"An operating point {undefined} is undefined.", RuntimeWarning, stacklevel=3)
-    return value, (low, high)
+    return None if math.isnan(value) else value, (low, high)

@@ -122,9 +122,9 @@ class PredictiveValues:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     prevalence: float
-    ppv: float  #: share of melanomas among lesions referred
+    ppv: float | None  #: share of melanomas among lesions referred; None where none ever is
     ppv_interval: tuple[float, float]  #: 95 %
-    npv: float  #: share of other lesions among those not referred
+    npv: float | None  #: share of other lesions among those not referred; None where all are
     npv_interval: tuple[float, float]  #: 95 %
 
 

@@ -63,7 +63,7 @@ def predictive_value_plot(projected: Sequence[PredictiveValues], judged_prevalen
     at = [values.prevalence for values in projected]
 
     def panel(axes: Axes, name: str, label: str, colour: str) -> None:
-        axes.plot(at, [getattr(values, name) for values in projected], color=colour)
+        axes.plot(at, np.array([getattr(values, name) for values in projected], dtype=float), color=colour)
         low, high = zip(*(getattr(values, f"{name}_interval") for values in projected), strict=True)
         axes.fill_between(at, low, high, color=colour, alpha=0.22, linewidth=0)
         axes.axvline(judged_prevalence, color=INK, linewidth=0.7, linestyle=":", label="in the set judged")

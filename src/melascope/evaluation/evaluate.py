@@ -17,7 +17,7 @@ from melascope.evaluation.holdout import FittedDecision
 from melascope.evaluation.judged import Judged, as_trained
 from melascope.evaluation.measure import Metrics, measure
 from melascope.evaluation.photographs import PhotographFigures, measure_photographs
-from melascope.evaluation.projected import PREVALENCES, melanoma_share, project, values_to_dict
+from melascope.evaluation.projected import PREVALENCES, melanoma_share, project
 from melascope.evaluation.selective import Selective, measure_selective
 from melascope.evaluation.sets import SetFigures, measure_sets
 from melascope.evaluation.subgroups import Subgroup, by_subgroup
@@ -85,7 +85,7 @@ class Evaluation:
             "uncalibrated": self.uncalibrated.to_dict()["figures"],
             "triage": self.triage.to_dict(),
             "predictive_values": {
-                point: [values_to_dict(projected) for projected in values]
+                point: [asdict(projected) for projected in values]
                 for point, values in self.predictive_values.items()
             },
             "prediction_sets": None if self.sets is None else self.sets.to_dict(),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from melascope.decision.operating_point import OperatingPoint
 from melascope.decision.predictive_values import predictive_values
@@ -28,7 +25,7 @@ def project(
     """PPV and NPV at these prevalences, from the lesions judged; none where these are all melanomas, or none is.
 
     Exact where only the share of melanoma differs: neither melanomas nor other lesions are harder there. What
-    never happens (a referral, or its absence) has the value NaN.
+    never happens (a referral, or its absence) has the value None.
     """
     votes = judged.votes()
     referred_L = judged.referred[point.name][votes.image_L]
@@ -41,17 +38,4 @@ def project(
         n_melanoma=int(votes.melanoma_L.sum()),
         n_other=int((~votes.melanoma_L).sum()),
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the page says "undefined"
-        return tuple(predictive_values(achieved, prevalence) for prevalence in prevalences)
-
-
-def values_to_dict(values: PredictiveValues) -> dict[str, Any]:
-    """For JSON: undefined numbers are None."""
-    return {
-        "prevalence": values.prevalence,
-        "ppv": None if math.isnan(values.ppv) else values.ppv,
-        "ppv_interval": list(values.ppv_interval),
-        "npv": None if math.isnan(values.npv) else values.npv,
-        "npv_interval": list(values.npv_interval),
-    }
+    return tuple(predictive_values(achieved, prevalence) for prevalence in prevalences)

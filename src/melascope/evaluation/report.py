@@ -160,9 +160,9 @@ def promise(point: OperatingPoint) -> str:
     return f"none: {n} {kind} are too few to promise {target}"
 
 
-def format_number(value: float, name: str) -> str:
+def format_number(value: float | None, name: str) -> str:
     """A figure's value as the page and the terminal show it."""
-    if math.isnan(value):
+    if value is None or math.isnan(value):
         return "undefined"
     scale, digits, unit = _scale(name)
     return f"{scale * value:.{digits}f}{unit}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from melascope.domain.assessment import AssessedImage, Assessment, Decision, PredictiveValues
+from melascope.domain.assessment import AssessedImage, Assessment, Decision, PredictionSet, PredictiveValues
 from melascope.domain.diagnosis import Diagnosis
 from melascope.runtime.lesion import combine
 from melascope.runtime.reasons import reason
@@ -48,6 +48,17 @@ def test_a_doubt_about_a_less_suspicious_image_is_not_lost() -> None:
     )
     assert (lesion.decision, lesion.melanoma_score) == (Decision.UNCERTAIN, 0.1)
     assert [why.code for why in lesion.reasons[:2]] == ["another-image", "poor-photograph"]
+
+
+def test_what_one_image_does_not_exclude_the_lesion_does_not() -> None:
+    images = [assessed("a", 0.1, Decision.NO_SIGN), assessed("b", 0.05, Decision.NO_SIGN)]
+    for image, diagnoses in ((0, (Diagnosis.NV,)), (1, (Diagnosis.NV, Diagnosis.DF))):
+        images[image] = replace(
+            images[image], prediction_set=PredictionSet(coverage=0.9, diagnoses=diagnoses)
+        )
+    lesion = combine(images)
+    assert lesion.prediction_set == PredictionSet(coverage=0.9, diagnoses=(Diagnosis.NV, Diagnosis.DF))
+    assert lesion.reasons[-1].values == {"diagnoses": "NV DF"}
 
 
 def test_images_that_cannot_be_assessed_are_left_out_and_named() -> None:
