@@ -21,9 +21,11 @@ import torch
 from melascope.bundle.catalogue import load_bundle
 from melascope.imaging.decode import decode_image
 from melascope.imaging.preprocess import preprocess
+from melascope.imaging.quality import examine
 from melascope.learning.backbones import build_network
 from melascope.learning.recipe import ModelPart
 from melascope.runtime.assessor import Assessor
+from melascope.runtime.novelty import novelty_model
 from melascope.runtime.session import default_threads
 
 ROOT = Path(__file__).parents[1]
@@ -65,11 +67,18 @@ def main() -> None:
         with torch.inference_mode():
             return network(tensor).logits
 
+    prepared, terms = assessor.prepare(image), assessor.terms()
+    (seen,) = assessor.look([prepared])
+    embedding, logits = assessor.session.run(pixels, ("embedding", "logits"))
+    novelty = novelty_model(bundle)
     measured = {
         "network (ONNX Runtime)": milliseconds(lambda: assessor.session.run(pixels, ("logits",))),
         "network (torch, same architecture)": milliseconds(torch_network),
         "decode": milliseconds(lambda: decode_image(data, name="drawn-lesion.png")),
         "preprocess": milliseconds(lambda: preprocess([image.pixels_HWC], spec)),
+        "quality of the photograph": milliseconds(lambda: examine(image.pixels_HWC)),
+        "novelty": milliseconds(lambda: novelty and novelty.score(embedding, logits)),
+        "decision and its reasons": milliseconds(lambda: assessor.conclude(prepared, seen, terms)),
         "assess": milliseconds(lambda: assessor.assess([image])),
         "decode and assess, with heatmap": milliseconds(
             lambda: assessor.assess([decode_image(data, name="drawn-lesion.png")], heatmap=True)

@@ -1,159 +1,315 @@
 """Is the photograph good enough? Blur, exposure, glare, resolution, hair, rulers, ink, dark corners, a cut lesion.
 
-Everything is measured on a reduced copy of about 341 x 256 pixels, somewhat more than what a network reads, so
-that lengths mean the same for every camera and a 12-megapixel photograph costs little more than a small one:
-blur that does not survive the reduction harms nobody. Small photographs are not enlarged. `docs/image-quality.md`
-says how the limits were chosen and how many photographs of public datasets cross them.
+Everything is measured on a reduced copy of about 300 x 225 pixels, about what a network reads: lengths mean
+the same for every camera, a 12-megapixel photograph costs little more than a small one, and blur that does not
+survive the reduction harms nobody. Small photographs are not enlarged. `docs/image-quality.md` says how the limits
+were found and how many photographs of public datasets cross them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
 from melascope.domain.assessment import QualityFinding, Severity
-from melascope.imaging.dark_lines import darker_than_around, long_lines, tick_regularity
-
-_COPY_PX = 341 * 256  #: area of the reduced copy
-_COARSE = 4  #: sides of the coarse copy are this many times smaller
+from melascope.imaging.dark_lines import long_lines, small_bright, thin_dark, tick_regularity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quality:
-    """All that is measured of a photograph. A "share" is of pixels, from 0 to 1."""
+    """All that is measured of a photograph. A "share" is of pixels, 0 to 1; the centre is 60 % of either side."""
 
     short_side_px: float  #: of the photograph itself
-    contrast: float  #: from the 1st to the 99th percentile of the coarse copy's most varied channel; 0 to 255
-    skin_luma: float  #: 95th percentile of luma; 0 to 255
-    burnt: float  #: share of the field of view that is white or nearly so
-    blur_px: float  #: standard deviation of the blur at the strongest edges; NaN where there is no edge
-    glare: float  #: share of the centre that is white amid darker surroundings
-    hair: float  #: share of the centre, or of what surrounds it if that is less, under long dark lines
-    lesion_cut: float  #: share of the picture's border that has the colour of the lesion
-    dark_corners: float  #: share of the picture that lies outside the field of view
-    ruler: float  #: see `dark_lines.tick_regularity`
+    contrast: float  #: of the most varied channel: 1st to 99th percentile at coarse scale, 0 to 255
+    skin_luma: float  #: 95th percentile of the luma at coarse scale, 0 to 255
+    burnt: float  #: share of the centre that is white or nearly so at coarse scale
+    blur_px: float  #: standard deviation of the blur, see `_blur_px`; NaN where nothing has an edge
+    glare: float  #: share of the centre in small white spots
+    hair: (
+        float  #: share under long thin dark lines: of the centre, or of what surrounds it where that is less
+    )
+    lesion_cut: float  #: share of the picture's border that has the colour of a lesion
+    dark_corners: float  #: share of the picture that is black and reaches its border
+    ruler: float  #: see `tick_regularity`
     ink: float  #: share of what surrounds the centre that is far bluer or greener than the skin
 
 
+class _Limit(NamedTuple):
+    code: str
+    severity: Severity
+    measure: str  #: the field of `Quality`
+    limit: float
+    side: int  #: 1: values above the limit are found; -1: values below it
+
+
+#: The gravest limit of a code comes first. The reasons and what they cost are in `docs/image-quality.md`.
+_LIMITS = (
+    # No coarse structure in any channel: the palest of 12,000 real photographs spans 36 levels.
+    _Limit("blank", "unusable", "contrast", 12, -1),
+    # Skin is 103 at the least in real photographs; below 30, an eighth of the levels are left to tell colours.
+    _Limit("too-dark", "unusable", "skin_luma", 30, -1),
+    _Limit("too-dark", "poor", "skin_luma", 80, -1),
+    # White tells nothing: more than a quarter of the centre, and part of the lesion is likely gone.
+    _Limit("too-bright", "unusable", "burnt", 0.8, 1),
+    _Limit("too-bright", "poor", "burnt", 0.25, 1),
+    # Network and dots are 2 to 4 pixels wide in the copy.
+    _Limit("blurred", "unusable", "blur_px", 5, 1),
+    _Limit("blurred", "poor", "blur_px", 2, 1),
+    _Limit("low-resolution", "unusable", "short_side_px", 64, -1),
+    _Limit("low-resolution", "poor", "short_side_px", 128, -1),
+    _Limit("glare", "poor", "glare", 0.005, 1),
+    _Limit("hair", "poor", "hair", 0.12, 1),
+    _Limit("lesion-cut", "poor", "lesion_cut", 0.15, 1),
+    _Limit("dark-corners", "note", "dark_corners", 0.02, 1),
+    _Limit("ruler", "note", "ruler", 10, 1),
+    _Limit("ink", "note", "ink", 0.02, 1),
+)
+
+#: What was found and what to do, by code; `{value}` is what was measured.
+SENTENCES = {
+    "blank": "The picture shows nothing that stands out from its background. Photograph the lesion again.",
+    "too-dark": "The picture is too dark. Photograph it again with the dermoscope's light on or a longer exposure.",
+    "too-bright": "{value:.0%} of the picture's centre is burnt out to white. Photograph it again with less exposure.",
+    "blurred": "The picture is blurred. Rest the dermoscope on the skin, focus on the lesion and hold still.",
+    "low-resolution": "The picture's shorter side has only {value:.0f} pixels. Use the original, not a preview of it.",
+    "glare": "Reflections cover parts of the lesion. Use polarised light, or more immersion fluid without bubbles.",
+    "hair": "Hair covers much of the lesion. Clip it or comb it aside and photograph the lesion again.",
+    "lesion-cut": "The lesion seems to reach beyond the picture. Photograph it from further away, with skin around it.",
+    "dark-corners": "{value:.0%} of the picture is the dermoscope's dark rim. Zoom in, or crop if the lesion allows.",
+    "ruler": "There seems to be a ruler in the picture. Keep it away from the lesion.",
+    "ink": "There seems to be ink, or a coloured marker, beside the lesion. Photograph lesions before marking them.",
+}
+
+
+def examine(pixels_HWC: NDArray[np.uint8]) -> tuple[QualityFinding, ...]:
+    """What limits the answer for a photograph: `findings` of what is measured."""
+    return findings(measure(pixels_HWC))
+
+
+def findings(quality: Quality) -> tuple[QualityFinding, ...]:
+    """The measured values that are beyond their limits, one finding a code; the sentences are of `SENTENCES`."""
+    found: dict[str, QualityFinding] = {}
+    for code, severity, name, limit, side in _LIMITS:
+        value: float = getattr(quality, name)
+        if code not in found and side * value > side * limit:
+            text = SENTENCES[code].format(value=value)
+            found[code] = QualityFinding(code=code, severity=severity, value=value, limit=limit, text=text)
+    return tuple(found.values())
+
+
+_COARSE = 4  #: the coarse copy's sides are this many times smaller than the reduced copy's
+
+
 def measure(pixels_HWC: NDArray[np.uint8]) -> Quality:
+    """Everything that is measured of a photograph; takes a few milliseconds.
+
+    Parameters
+    ----------
+    pixels_HWC
+        sRGB, shape (height, width, 3), at least 28 pixels either way.
+    """
     copy = _reduced_copy(pixels_HWC)
-    red, green, blue = (np.asarray(channel) for channel in copy.split())
     luma_HW = np.asarray(copy.convert("L"))
     coarse = copy.reduce(_COARSE)
-    coarse_HWC = np.asarray(coarse)
-    coarse_luma_HW = np.asarray(coarse.convert("L"))
-    skin_luma = float(np.quantile(coarse_luma_HW, 0.95))
-    outside_HW = _reached_from_border(coarse_luma_HW < _OUTSIDE_LUMA * skin_luma)
-    inside_HW = ~outside_HW
-    depth_HW = darker_than_around(luma_HW)
-    low, high = np.quantile(coarse_HWC.reshape(-1, 3), [0.01, 0.99], axis=0)
-    log_HWC = np.log(coarse_HWC.astype(np.float32) + _LOG_OFFSET)
-    skin_C = np.quantile(log_HWC.reshape(-1, 3), 0.95, axis=0)
+    coarse_luma = coarse.convert("L")
+    coarse_luma_HW = np.asarray(coarse_luma)
+    skin_luma = float(_levels(coarse_luma, 0.95)[0])
+    rim_HW = _reached_from_border(coarse_luma_HW < _RIM_LUMA * skin_luma)
+    depth_HW = thin_dark(luma_HW)
+    lines_HW = long_lines(depth_HW)
+    skin_C = _skin(coarse)
+    colour_HWC = _log(np.asarray(coarse)) - skin_C
     return Quality(
         short_side_px=float(min(pixels_HWC.shape[:2])),
-        contrast=float((high - low).max()),
+        contrast=float((_levels(coarse, 0.99) - _levels(coarse, 0.01)).max()),
         skin_luma=skin_luma,
-        burnt=float(np.count_nonzero(coarse_luma_HW >= _BURNT_LUMA) / max(np.count_nonzero(inside_HW), 1)),
-        blur_px=_blur_px(luma_HW, outside_HW),
-        glare=_glare(np.minimum(np.minimum(red, green), blue)),
-        hair=_hair(long_lines(depth_HW) > _HAIR_DEPTH),
-        lesion_cut=_lesion_cut(log_HWC - skin_C),
-        dark_corners=float(outside_HW.mean()),
-        ruler=tick_regularity(depth_HW),
-        ink=_ink(log_HWC - skin_C),
+        burnt=_shares(coarse_luma_HW >= _BURNT_LUMA)[0],
+        blur_px=_blur_px(luma_HW, rim_HW),
+        glare=_glare(copy),
+        hair=min(_shares(lines_HW > _HAIR_DEPTH)),
+        lesion_cut=_lesion_cut(colour_HWC, _log(_levels(coarse, 0.5)) - skin_C),
+        dark_corners=float(rim_HW.mean()),
+        ruler=tick_regularity(depth_HW, lines_HW),
+        ink=_ink(colour_HWC),
     )
 
 
-_OUTSIDE_LUMA = 0.25
-_BURNT_LUMA = 250
-_LOG_OFFSET = 8
-_HAIR_DEPTH = 12
-_REBLUR_PX = math.sqrt(4 / 3)
-_ROUNDING = 1 / 3
+# --- copies and regions -------------------------------------------------------------------------------------
+
+_COPY_PX = 300 * 225  #: area of the reduced copy
 
 
-def _reduced_copy(pixels_HWC):
+def _reduced_copy(pixels_HWC: NDArray[np.uint8]) -> Image.Image:
+    """The photograph at `_COPY_PX`, or as it is if it is smaller.
+
+    Of a large photograph four pixels of each cell are averaged, not all: Pillow alone would take ten times as long
+    to copy 12 megapixels.
+    """
     height, width = pixels_HWC.shape[:2]
     shrink = math.sqrt(height * width / _COPY_PX)
     if shrink <= 1:
         return Image.fromarray(pixels_HWC)
-    size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-    if (cell := int(shrink)) > 1:
-        rows, columns = height // cell * cell, width // cell * cell
-        taps = (cell // 4, cell - 1 - cell // 4)
+    if (cell := int(shrink)) > 2:
+        rows, columns = height - height % cell, width - width % cell
+        places = (cell // 4, cell - 1 - cell // 4)
         total = np.zeros((rows // cell, columns // cell, 3), np.uint16)
-        for y in taps:
-            for x in taps:
+        for y in places:
+            for x in places:
                 total += pixels_HWC[y:rows:cell, x:columns:cell]
-        pixels_HWC = (total // 4).astype(np.uint8)
-    return Image.fromarray(pixels_HWC).resize(size, Image.Resampling.BOX)
+        pixels_HWC = (total >> 2).astype(np.uint8)
+    size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
+    return Image.fromarray(pixels_HWC).resize(size, Image.Resampling.BOX, reducing_gap=1.0)
 
 
-def _reached_from_border(dark_HW):
+_RIM_LUMA = 0.25  #: of the skin's; a dermoscope's rim is darker
+
+
+def _reached_from_border(dark_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where nothing but dark pixels lies between a pixel and the border, straight up, down, left or right."""
     reach = np.logical_and.accumulate
-    return (
-        reach(dark_HW, axis=0) | reach(dark_HW[::-1], axis=0)[::-1]
-        | reach(dark_HW, axis=1) | reach(dark_HW[:, ::-1], axis=1)[:, ::-1]
-    )
+    rows = reach(dark_HW, axis=1) | reach(dark_HW[:, ::-1], axis=1)[:, ::-1]
+    columns = reach(dark_HW, axis=0) | reach(dark_HW[::-1], axis=0)[::-1]
+    reached: NDArray[np.bool_] = rows | columns
+    return reached
 
 
-def _blur_px(luma_HW, outside_HW):
-    sharp = luma_HW.astype(np.float32)
-    soft = _box(_box(sharp))
-    a = np.maximum(_gradient(sharp[2:-2, 2:-2]) , 0)
-    b = _gradient(soft)
-    n = 16
-    H, W = b.shape[0] // n, b.shape[1] // n
-    if not H or not W: return math.nan
-    A = a[:H*n,:W*n].reshape(H,n,W,n).mean((1,3)) - _ROUNDING; B = b[:H*n,:W*n].reshape(H,n,W,n).mean((1,3))
-    out=np.zeros((H+2,W+2),bool)
-    ys,xs=np.nonzero(outside_HW)
-    ys=np.minimum(ys*4//n,H-1); xs=np.minimum(xs*4//n,W-1)
-    m=np.zeros((H,W),bool); m[ys,xs]=1
-    P=np.pad(m,1); m=P[1:-1,1:-1]|P[:-2,1:-1]|P[2:,1:-1]|P[1:-1,:-2]|P[1:-1,2:]
-    A,B=A[~m],B[~m]
-    if not A.size or B.max()<=0: return math.nan
-    k=B>=np.quantile(B,.75)
-    r=np.maximum(A[k]/np.maximum(B[k],1e-6)-1,1e-3)
-    return float(np.median(_REBLUR_PX/np.sqrt(r)))
+def _levels(image: Image.Image, share: float) -> NDArray[np.intp]:
+    """Of each channel the lowest level that this share of the pixels does not exceed."""
+    counts = np.array(image.histogram()).reshape(-1, 256).cumsum(axis=1)
+    levels: NDArray[np.intp] = (counts >= share * counts[:, -1:]).argmax(axis=1)
+    return levels
 
 
-def _box(a):
-    a = a[:-2] + a[1:-1] + a[2:]
-    return (a[:, :-2] + a[:, 1:-1] + a[:, 2:]) / 9
+def _shares(found_HW: NDArray[np.bool_]) -> tuple[float, float]:
+    """Of the centre (60 % of either side) and of what surrounds it."""
+    height, width = found_HW.shape
+    centre = found_HW[height // 5 : height - height // 5, width // 5 : width - width // 5]
+    in_centre = np.count_nonzero(centre)
+    around = (np.count_nonzero(found_HW) - in_centre) / max(found_HW.size - centre.size, 1)
+    return float(in_centre / centre.size), float(around)
 
-def _gradient(a):
-    y = a[2:, 1:-1] - a[:-2, 1:-1]; x = a[1:-1, 2:] - a[1:-1, :-2]
-    return y * y + x * x
 
-def _centre(h, w):
-    return slice(h // 5, h - h // 5), slice(w // 5, w - w // 5)
+# --- light --------------------------------------------------------------------------------------------------
 
-def _glare(m):
-    from melascope.imaging.dark_lines import _along
-    n=33
-    p=np.pad(m,n-1,mode="edge")
-    for e in (np.minimum,np.maximum):
-        for st in ((0,1),(1,0)): p=_along(p,e,st,n)
-    g=(m>=235)&(m-p>=40)
-    return float(g[_centre(*m.shape)].mean())
+_BURNT_LUMA = 250
+_GLARE_LEVEL = 235  #: of the least of the three channels
+_GLARE_STEP = 40  #: levels above what surrounds a spot
+_GLARE_ABOVE_REST = 25  #: levels above the picture's 75th percentile; bright skin between hairs is no glare
+_GLARE_SIDE_PX = 33  #: spots larger than this are no spots
 
-def _hair(m):
-    c=m[_centre(*m.shape)]
-    return float(min(c.mean(), (m.sum()-c.sum())/max(m.size-c.size,1)))
 
-COEF=np.array([20.8,-5.5,-8.3]); CTX=np.array([4.7,-4.4,-4.8]); I0=-5.4
-def _lesion_cut(d):
-    ring=np.concatenate([d[0],d[-1],d[1:-1,0],d[1:-1,-1]])
-    return float((ring@COEF+np.median(d,axis=(0,1))@CTX+I0>0).mean())
+def _glare(copy: Image.Image) -> float:
+    red, green, blue = copy.split()
+    least = ImageChops.darker(ImageChops.darker(red, green), blue)
+    level = max(_GLARE_LEVEL, int(_levels(least, 0.75)[0]) + _GLARE_ABOVE_REST)
+    least_HW = np.asarray(least)
+    if least_HW.max() < level:
+        return 0.0
+    return _shares((least_HW >= level) & (small_bright(least_HW, _GLARE_SIDE_PX) >= _GLARE_STEP))[0]
 
-def _ink(d):
-    cold=(np.maximum(d[...,1],d[...,2])-d[...,0]>.3)&(d[...,1]>-1.2)
-    c=cold[_centre(*cold.shape)]
-    return float((cold.sum()-c.sum())/max(cold.size-c.size,1))
+
+# --- blur ---------------------------------------------------------------------------------------------------
+
+_BOX = 3  #: side of the box by which the picture is blurred again, twice
+_REBLUR_VARIANCE = 2 * (_BOX**2 - 1) / 12  #: of two such boxes, in square pixels
+_ROUNDING = (
+    1 / 3
+)  #: what rounding to 8 bits adds to the square of a central difference, on average over both axes
+_TILE = 16
+_MIN_EDGE = 1.0  #: mean square of the gradient in levels a pixel, below which a tile has no edge
+_MAX_BLUR_PX = 16.0  #: blur beyond this is not told apart
+
+
+def _blur_px(luma_HW: NDArray[np.uint8], rim_HW: NDArray[np.bool_]) -> float:
+    """Blur of the sharpest kind of edge there is, as the standard deviation of a Gaussian, in pixels of the copy.
+
+    Blurring again by a known amount softens a sharp edge much and a soft one little: an edge of variance s² falls
+    in the square of its slope by 1 + r²/s². Estimated in tiles of 16 pixels off the dermoscope's rim; the answer is
+    the median of the quarter with the strongest edges.
+
+    References
+    ----------
+    Zhuo and Sim, "Defocus map estimation from a single image", Pattern Recognition 44:1852 (2011), equation 6.
+    """
+    sharp_HW = luma_HW.astype(np.int16)
+    soft_HW = _box_sum(_box_sum(sharp_HW))  # at most 81 x 255, which int16 holds
+    sharp_TT = _tile_means(_squared_slope(sharp_HW[_BOX - 1 : 1 - _BOX, _BOX - 1 : 1 - _BOX])) - _ROUNDING
+    soft_TT = _tile_means(_squared_slope(soft_HW)) / _BOX**8
+    usable_TT = (soft_TT > _MIN_EDGE) & ~_tiles_near(rim_HW, soft_TT.shape)
+    if not usable_TT.any():
+        return math.nan
+    sharp, soft = sharp_TT[usable_TT], soft_TT[usable_TT]
+    strongest = soft >= np.quantile(soft, 0.75)
+    excess = np.maximum(sharp[strongest] / soft[strongest] - 1, _REBLUR_VARIANCE / _MAX_BLUR_PX**2)
+    return float(np.median(np.sqrt(_REBLUR_VARIANCE / excess)))
+
+
+def _box_sum(pixels_HW: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Sums of 3 x 3 pixels, where all of them are there."""
+    rows = pixels_HW[:-2] + pixels_HW[1:-1] + pixels_HW[2:]
+    sums: NDArray[np.int16] = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    return sums
+
+
+def _squared_slope(pixels_HW: NDArray[np.int16]) -> NDArray[np.float32]:
+    down = (pixels_HW[2:, 1:-1] - pixels_HW[:-2, 1:-1]).astype(np.float32)
+    right = (pixels_HW[1:-1, 2:] - pixels_HW[1:-1, :-2]).astype(np.float32)
+    return down * down + right * right
+
+
+def _tile_means(values_HW: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(Image.fromarray(values_HW).reduce(_TILE))
+
+
+def _tiles_near(rim_HW: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Tiles that hold some of the rim, and their neighbours."""
+    y, x = np.nonzero(rim_HW)
+    near_TT = np.zeros((shape[0] + 2, shape[1] + 2), dtype=bool)
+    row, column = (np.minimum(at * _COARSE // _TILE, n - 1) for at, n in zip((y, x), shape, strict=True))
+    for down in range(3):
+        for right in range(3):
+            near_TT[row + down, column + right] = True
+    return near_TT[1:-1, 1:-1]
+
+
+# --- colour -------------------------------------------------------------------------------------------------
+
+_HAIR_DEPTH = 12  #: levels by which hair is darker than what is around it
+_LOG_OFFSET = np.float32(8)  #: levels, so that black is not infinitely dark
+
+# A logistic regression, fitted to the border pixels of HAM10000 by `benchmarks/quality.py fit`: a lesion darkens
+# green and blue more than red, where shade darkens all alike; and it reaches the border of dark pictures more often.
+_LESION_PIXEL = np.array((18.8, -7.0, -6.1), np.float32)
+_LESION_PICTURE = np.array((1.9, -2.6, -4.3), np.float32)
+_LESION_OFFSET = -5.0
+
+_INK_COLDER = 0.3  #: by how much ink's green or blue gains on red, in logarithms
+_INK_DARKEST = -1.2  #: logarithm of green against skin's, below which colour is guesswork
+
+
+def _log(levels: NDArray[Any]) -> NDArray[np.float32]:
+    logarithms: NDArray[np.float32] = np.log(levels.astype(np.float32) + _LOG_OFFSET)
+    return logarithms
+
+
+def _skin(coarse: Image.Image) -> NDArray[np.float32]:
+    """Logarithms of the skin's three levels: the median of the tenth of the pixels with the most red."""
+    pixels_HWC = np.asarray(coarse)
+    reddest_NC = pixels_HWC[pixels_HWC[..., 0] >= _levels(coarse, 0.9)[0]]
+    return _log(np.median(reddest_NC, axis=0))
+
+
+def _lesion_cut(colour_HWC: NDArray[np.float32], typical_C: NDArray[np.float32]) -> float:
+    border_NC = np.concatenate([colour_HWC[0], colour_HWC[-1], colour_HWC[1:-1, 0], colour_HWC[1:-1, -1]])
+    return float((border_NC @ _LESION_PIXEL + typical_C @ _LESION_PICTURE + _LESION_OFFSET > 0).mean())
+
+
+def _ink(colour_HWC: NDArray[np.float32]) -> float:
+    red_HW, green_HW, blue_HW = np.moveaxis(colour_HWC, 2, 0)
+    cold_HW = np.maximum(green_HW, blue_HW) - red_HW > _INK_COLDER
+    return _shares(cold_HW & (green_HW > _INK_DARKEST))[1]
