@@ -19,6 +19,7 @@ import onnxruntime
 import torch
 
 from melascope.bundle.catalogue import load_bundle
+from melascope.imaging.appearance import appearance
 from melascope.imaging.decode import decode_image
 from melascope.imaging.preprocess import preprocess
 from melascope.imaging.quality import examine
@@ -69,7 +70,7 @@ def main() -> None:
 
     prepared, terms = assessor.prepare(image), assessor.terms()
     (seen,) = assessor.look([prepared])
-    embedding, logits = assessor.session.run(pixels, ("embedding", "logits"))
+    (embedding,) = assessor.session.run(pixels, ("embedding",))
     novelty = novelty_model(bundle)
     measured = {
         "network (ONNX Runtime)": milliseconds(lambda: assessor.session.run(pixels, ("logits",))),
@@ -77,7 +78,7 @@ def main() -> None:
         "decode": milliseconds(lambda: decode_image(data, name="drawn-lesion.png")),
         "preprocess": milliseconds(lambda: preprocess([image.pixels_HWC], spec)),
         "quality of the photograph": milliseconds(lambda: examine(image.pixels_HWC)),
-        "novelty": milliseconds(lambda: novelty and novelty.score(embedding, logits)),
+        "novelty": milliseconds(lambda: novelty and novelty.score(embedding, appearance(prepared.pixels_HWC)[None])),
         "decision and its reasons": milliseconds(lambda: assessor.conclude(prepared, seen, terms)),
         "assess": milliseconds(lambda: assessor.assess([image])),
         "decode and assess, with heatmap": milliseconds(

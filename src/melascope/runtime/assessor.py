@@ -29,6 +29,7 @@ from melascope.domain.assessment import (
 from melascope.domain.diagnosis import Diagnosis
 from melascope.domain.image import RgbImage
 from melascope.errors import BundleError, UsageError
+from melascope.imaging.appearance import appearance
 from melascope.imaging.preprocess import normalise, to_uint8
 from melascope.imaging.quality import examine
 from melascope.runtime.explain import class_activation, heatmap_of
@@ -326,9 +327,13 @@ class Assessor:
         ]
         answers = dict(zip(outputs, self._run(pixels, outputs), strict=True))
         weight_F = self.bundle.reference[CAM_WEIGHT][self._melanoma]
+        novelty_N = None
+        if self._novelty:
+            appearance_NA = np.stack([appearance(pixels_HWC) for pixels_HWC in pixels])
+            novelty_N = self._novelty.score(answers["embedding"], appearance_NA)
         return Seen(
             logits_NC=answers["logits"],
-            novelty_N=self._novelty.score(answers["embedding"], answers["logits"]) if self._novelty else None,
+            novelty_N=novelty_N,
             activation_NHW=class_activation(answers["features"], weight_F) if activation else None,
         )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import lesion
 from PIL import Image
 
 from melascope.bundle.store import CAM_WEIGHT, reference_bytes
@@ -21,8 +22,7 @@ Cli = Callable[..., object]
 
 def draw(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path, format="PNG")
+    Image.fromarray(lesion(200, 150, seed=seed)).save(path, format="PNG")
     return path
 
 
@@ -73,7 +73,7 @@ def test_heatmaps_of_one_name_do_not_overwrite_each_other(melascope_cli: Cli, tm
     files = [Path(file) for file in json.loads(done.out)["heatmap_files"]]
     assert len({str(file).casefold() for file in files}) == 4 == len(list((tmp_path / "maps").iterdir()))
     assert [np.asarray(Image.open(io.BytesIO(file.read_bytes()))).shape for file in files] == [
-        (40, 50, 3)
+        (150, 200, 3)
     ] * 4
     assert len({file.read_bytes() for file in files}) == 4
     again = melascope_cli("assess", *paths, "--heatmap", tmp_path / "maps", "--format", "csv")

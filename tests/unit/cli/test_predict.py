@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(20):
-        pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        pixels = lesion(200, 150, seed=seed)
         Image.fromarray(pixels).save(folder / f"i{seed:02}.png")
     (folder / "i05b.png").write_bytes(b"junk")
     (folder / "i17b.png").touch()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import lesion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,8 +26,8 @@ from melascope.runtime.assessor import Assessor
 Make = Callable[..., Bundle]
 
 
-def drawn(seed: int, height_px: int = 40, width_px: int = 50) -> RgbImage:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
+def drawn(seed: int, height_px: int = 150, width_px: int = 200) -> RgbImage:
+    pixels = lesion(width_px, height_px, seed=seed)
     return RgbImage(pixels_HWC=pixels, name=f"{seed}.png", format="PNG", sha256=f"{seed:064x}")
 
 
@@ -49,7 +50,7 @@ def assess_one(bundle: Bundle, image: RgbImage, **options: object) -> Assessment
 def test_logits_and_heatmap_equal_the_network_in_numpy(
     tiny_bundle: Bundle, tiny_weights: dict[str, np.ndarray]
 ) -> None:
-    images = [drawn(seed, 30 + seed, 61 - seed) for seed in range(7)]
+    images = [drawn(seed, 140 + seed, 171 - seed) for seed in range(7)]
     assessor = Assessor(tiny_bundle, threads=1, batch_size=3)
     features_NFHW, logits_NC = oracle(images, tiny_bundle, tiny_weights)
     np.testing.assert_allclose(assessor.logits(images), logits_NC, atol=1e-4)
