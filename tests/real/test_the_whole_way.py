@@ -69,7 +69,7 @@ def test_from_dataset_to_assessment(tmp_path: Path) -> None:
     melascope(tmp_path, "train", "way.toml", "--cases", "split.csv")
     evaluated = melascope(tmp_path, "evaluate", "runs/way", "--bootstrap", "50")
     assert "AUROC" in evaluated
-    melascope(tmp_path, "export", "runs/way", "--out", "way.zip", "--bootstrap", "50")
+    melascope(tmp_path, "export", "runs/way", "--without-novelty", "--out", "way.zip", "--bootstrap", "50")
     melascope(tmp_path, "bundle", "verify", "way.zip")
 
     image = kept[0].path

@@ -81,14 +81,14 @@ def hairy(pixels: Pixels, hairs: float, *, seed: int = 0) -> Pixels:
 
 
 def with_ruler(pixels: Pixels, length: float) -> Pixels:
-    """With a ruler of this length, somewhat aslant: an edge and a tick every 2 %."""
+    """With a ruler of this length, somewhat aslant: an edge and a tick every 4 %."""
     layer, draw = _layer(pixels)
     side, angle = _side(pixels), math.radians(11)
     start = np.array([0.15 * pixels.shape[1], 0.93 * pixels.shape[0]])
     along, up = np.array([math.cos(angle), -math.sin(angle)]), np.array([-math.sin(angle), -math.cos(angle)])
     width = max(1, round(side / 200))
     draw.line([*start, *(start + along * length * side)], fill=255, width=width)
-    for tick in np.arange(0, length, 0.02):
+    for tick in np.arange(0, length, 0.04):
         foot = start + along * tick * side
         draw.line([*foot, *(foot + up * 0.03 * side)], fill=255, width=width)
     return _painted(pixels, layer, (30, 30, 30))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from melascope.cli.options import DRAWS, PATH
+from melascope.errors import UsageError
 
 
 @click.command()
@@ -28,16 +29,48 @@ from melascope.cli.options import DRAWS, PATH
     show_default=True,
     help="Photographs that the proof compares.",
 )
-def command(run: Path, out: Path | None, calibrate_on: str, bootstrap: int, parity_images: int) -> None:
-    """Export the training RUN: graph, parity check, calibration, operating points, figures, model card."""
+@click.option(
+    "--foreign",
+    type=PATH,
+    metavar="FOLDER",
+    help="Pictures that show no lesion, for the novelty model to know more than those that are drawn for it.",
+)
+@click.option(
+    "--without-novelty",
+    is_flag=True,
+    help="Fit no novelty model; the bundle will take every image for familiar.",
+)
+def command(
+    run: Path,
+    out: Path | None,
+    calibrate_on: str,
+    bootstrap: int,
+    parity_images: int,
+    foreign: Path | None,
+    without_novelty: bool,
+) -> None:
+    """Export the training RUN: graph, parity check, calibration, operating points, prediction sets, novelty,
+    figures, model card."""
+    from melascope.cli.progress import counter
     from melascope.cli.useless_points import warn_of_useless_points
     from melascope.learning.export import export_run
+    from melascope.learning.familiarity import Exposure
     from melascope.learning.recipe import load_recipe
 
     destination = out or Path("bundles") / f"{load_recipe(run / 'recipe.toml').name}.zip"
-    bundle, parity = export_run(
-        run, destination, calibrate_on=calibrate_on, n_bootstrap=bootstrap, parity_images=parity_images
-    )
+    if foreign and without_novelty:
+        raise UsageError("--foreign has no meaning with --without-novelty.", remedy="Leave one of them out.")
+    with counter("novelty") as progress:
+        bundle, parity = export_run(
+            run,
+            destination,
+            calibrate_on=calibrate_on,
+            n_bootstrap=bootstrap,
+            parity_images=parity_images,
+            exposure=None if without_novelty else Exposure(),
+            foreign=foreign,
+            progress=progress,
+        )
     warn_of_useless_points(bundle.manifest.operating_points)
     click.echo(
         f"{bundle.id} is in {destination}. Largest difference of a logit over {parity.n_images} photographs: "

@@ -15,9 +15,11 @@ import numpy as np
 import onnx
 import timm
 import torch
+from numpy.typing import NDArray
 
 from melascope.bundle.manifest import Architecture, Figure, Measurement, TrainingData
 from melascope.bundle.store import CAM_WEIGHT, CARD, MODEL, REFERENCE, Bundle, reference_bytes, write_bundle
+from melascope.datasets.cache import Progress
 from melascope.datasets.sources import SOURCES
 from melascope.datasets.table import read_cases
 from melascope.domain.case import Case
@@ -37,8 +39,11 @@ from melascope.evaluation.predictions import Predictions, read_predictions
 from melascope.imaging.preprocess import PreprocessSpec
 from melascope.learning.backbones import Classifier, build_network
 from melascope.learning.card import INTENDED_USE, model_card
+from melascope.learning.familiarity import Exposure, fit_familiarity
 from melascope.learning.parity import Parity, check_parity
+from melascope.learning.parts import divide
 from melascope.learning.recipe import Recipe, load_recipe
+from melascope.runtime.novelty import PREFIX
 
 #: ONNX operator set of the exported graph; ONNX Runtime 1.17 and OpenVINO 2024 read it.
 OPSET = 18
@@ -124,13 +129,24 @@ def export_run(
     calibrate_on: str = "val",
     n_bootstrap: int = 1000,
     parity_images: int = 64,
+    exposure: Exposure | None = None,
+    foreign: Path | None = None,
     created: datetime | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Bundle, Parity]:
     """Make a bundle of a run; nothing is written unless the exported graph answers as the trained network.
 
     Calibration, operating points and prediction sets are fitted on the splits `calibrate_on` ("val", or "val+test"
     for more lesions). Every split but "val", by which the network was chosen, is measured and goes into the
     manifest and the card; one that the decision was fitted on is judged by a decision fitted on the others alone.
+
+    Parameters
+    ----------
+    exposure
+        How many pictures the novelty model is fitted on; None: the bundle gets none and takes every image for
+        familiar.
+    foreign, progress
+        See `fit_familiarity`.
 
     Raises
     ------
@@ -172,6 +188,7 @@ def export_run(
         "operating_points": decision.operating_points,
         "default_operating_point": "sensitivity-95",
         "conformal": decision.conformal,
+        "novelty": None,
         "training": TrainingData(
             **{
                 key: run.facts["training"][key]
@@ -194,14 +211,33 @@ def export_run(
         "library_versions": run.facts["library_versions"],
     }
     graph = to_onnx(run.network, run.recipe.preprocess)
-    weights = reference_bytes({CAM_WEIGHT: run.network.head.weight.detach().numpy()})
+    arrays: dict[str, NDArray[np.generic]] = {CAM_WEIGHT: run.network.head.weight.detach().numpy()}
     with tempfile.TemporaryDirectory() as staging:
         draft = write_bundle(
-            Path(staging) / "draft.zip", fields, {MODEL: graph, REFERENCE: weights, CARD: b"draft"}
+            Path(staging) / "draft.zip",
+            fields,
+            {MODEL: graph, REFERENCE: reference_bytes(arrays), CARD: b"draft"},
         )
         parity = check_parity(draft, run.network, run.predictions, run.cases, n_images=parity_images)
+        if exposure is not None:
+            model, fields["novelty"] = fit_familiarity(
+                draft,
+                trained=divide(run.cases, run.facts.get("fold")).train,
+                held_out=_with_paths(rows_of_split(run.predictions, calibrate_on), run.cases),
+                foreign=foreign,
+                exposure=exposure,
+                progress=progress,
+            )
+            arrays |= {f"{PREFIX}{name}": array for name, array in model.arrays().items()}
     card = model_card(fields, run.recipe, run.facts, run.cases, parity, calibrate_on=calibrate_on)
-    return write_bundle(destination, fields, {MODEL: graph, REFERENCE: weights, CARD: card.encode()}), parity
+    files = {MODEL: graph, REFERENCE: reference_bytes(arrays), CARD: card.encode()}
+    return write_bundle(destination, fields, files), parity
+
+
+def _with_paths(predictions: Predictions, cases: Sequence[Case]) -> list[Case]:
+    """The cases of the predictions as the case table has them, with the paths of their images."""
+    case_of = {case.image_id: case for case in cases}
+    return [case_of[case.image_id] for case in predictions.cases]
 
 
 def _measurement(
