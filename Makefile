@@ -1,4 +1,4 @@
-# make demo   install what assessing needs, assess an image, write its heatmap
+# make demo   install what the web application needs and start it on this machine
 # make test   install everything, check and test everything
 # make check  format, lint, types, import contracts
 # make bench  speed, as ratios measured in one run (benchmarks/)
@@ -6,12 +6,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-IMAGE ?= examples/drawn-lesion.png
+PORT ?= 8000
 
 .PHONY: demo test check bench lock clean
 
-demo: $(VENV)/.core
-	$(BIN)/melascope assess $(IMAGE) --heatmap out/heatmaps
+demo: $(VENV)/.web
+	$(BIN)/melascope serve --port $(PORT)
 
 test: check
 	$(BIN)/python -m pytest --cov --cov-report=term
@@ -24,6 +24,7 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/assess.py
+	$(BIN)/python benchmarks/serve.py
 
 lock: $(VENV)/.dev
 	$(BIN)/pip freeze --exclude-editable | grep -v ' @ ' > constraints.txt
@@ -33,8 +34,8 @@ $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.core: $(VENV)/.venv pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+$(VENV)/.web: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[web]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.venv pyproject.toml constraints.txt

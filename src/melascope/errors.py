@@ -146,3 +146,68 @@ class BundleError(MelascopeError):
     code = "bundle"
     exit_status = 6
     http_status = 503
+
+
+# --- requests to the server -----------------------------------------------------------------------------------
+
+
+class RequestError(UsageError):
+    """A request that cannot be understood."""
+
+    code = "request"
+
+
+class RequestTooLargeError(RequestError):
+    """More bytes, files or fields than one request may have."""
+
+    code = "request-too-large"
+    http_status = 413
+
+
+class SlowRequestError(RequestError):
+    """The body did not arrive in time."""
+
+    code = "request-too-slow"
+    http_status = 408
+
+
+class UnauthenticatedError(RequestError):
+    """Nobody is signed in, or with a name, password or token that does not hold."""
+
+    code = "unauthenticated"
+    http_status = 401
+
+
+class ForbiddenError(RequestError):
+    """Signed in, but not for this; or a request that another site may have made."""
+
+    code = "forbidden"
+    http_status = 403
+
+
+class LaterError(MelascopeError):
+    """Nothing is wrong with the request, but it has to wait.
+
+    Parameters
+    ----------
+    retry_after_s
+        When it is worth asking again, in whole seconds.
+    """
+
+    def __init__(self, message: str, *, remedy: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
+
+
+class TooManyRequestsError(LaterError):
+    """One client asks for more than its share."""
+
+    code = "too-many-requests"
+    http_status = 429
+
+
+class OverloadedError(LaterError):
+    """The server has as much to do as it can, or is about to stop."""
+
+    code = "overloaded"
+    http_status = 503

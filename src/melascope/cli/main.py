@@ -18,6 +18,7 @@ from melascope.errors import MelascopeError, MissingExtraError
 COMMANDS = {
     "assess": ("assess", "Assess images: probability of melanoma and a decision for each."),
     "predict": ("predict", "Score a folder or a case table into one CSV file."),
+    "serve": ("serve", "Start the web application and its API."),
     "data": ("data", "Fetch, import, merge, audit and split datasets."),
     "train": ("train", "Train a network by a recipe."),
     "evaluate": ("evaluate", "Judge a model from its predictions: figures, intervals, plots."),
@@ -139,7 +140,7 @@ def _missing_extra(command: str, fault: ModuleNotFoundError) -> MelascopeError:
     if package == "melascope":
         raise fault
     judging = {"sklearn", "matplotlib", "jinja2", "imagehash", "h5py", "httpx"}
-    extra = "evaluate" if package in judging else "train"
+    extra = "web" if command == "serve" else "evaluate" if package in judging else "train"
     return MissingExtraError(
         f"`melascope {command}` needs the package {package!r}, which is not installed.",
         remedy=f"Install it with: pip install 'melascope[{extra}]'",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,8 +33,23 @@ def from_json(data: bytes | str) -> Assessment:
     UsageError
         Not JSON, of another schema version, an unknown or missing key, a value outside its domain.
     """
+    return _checked(lambda: _ADAPTER.validate_json(data))
+
+
+def from_jsonable(values: object) -> Assessment:
+    """The assessment that `to_jsonable` gave, e.g. a part of a larger JSON document.
+
+    Raises
+    ------
+    UsageError
+        As `from_json`.
+    """
+    return _checked(lambda: _ADAPTER.validate_json(json.dumps(values)))
+
+
+def _checked(read: Callable[[], Assessment]) -> Assessment:
     try:
-        assessment = _ADAPTER.validate_json(data)
+        assessment = read()
     except ValidationError as fault:
         first = fault.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the whole"

@@ -84,9 +84,23 @@ def render_heatmap(image: RgbImage, heatmap: Heatmap, *, opacity: float = 0.6) -
     """
     if not 0 <= opacity <= 1:
         raise UsageError(f"opacity is {opacity}.", remedy="Use 0 to 1.")
+    heat_HW = strength(heatmap, width_px=image.width_px, height_px=image.height_px)
+    colour_HWC = COLOUR_TABLE[np.rint(heat_HW * 255).astype(np.uint8)]
+    cover_HW1 = (opacity * heat_HW)[..., None]
+    return np.rint(image.pixels_HWC * (1 - cover_HW1) + colour_HWC * cover_HW1).astype(np.uint8)
+
+
+def strength(heatmap: Heatmap, *, width_px: int, height_px: int) -> NDArray[np.float32]:
+    """The heatmap brought to the size of its image, shape (height, width), 0 to 1; 0 where the network did not look.
+
+    Parameters
+    ----------
+    width_px, height_px
+        Of the image that `heatmap.frame_px` speaks of.
+    """
     left, top, right, bottom = heatmap.frame_px
-    x0, x1 = max(0, round(left)), min(image.width_px, round(right))
-    y0, y1 = max(0, round(top)), min(image.height_px, round(bottom))
+    x0, x1 = max(0, round(left)), min(width_px, round(right))
+    y0, y1 = max(0, round(top)), min(height_px, round(bottom))
     grid_HW = np.asarray(heatmap.values_HW, dtype=np.float32)
     to_grid_x, to_grid_y = grid_HW.shape[1] / (right - left), grid_HW.shape[0] / (bottom - top)
     box = (
@@ -96,10 +110,6 @@ def render_heatmap(image: RgbImage, heatmap: Heatmap, *, opacity: float = 0.6) -
         min(float(grid_HW.shape[0]), (y1 - top) * to_grid_y),
     )
     upsampled = Image.fromarray(grid_HW).resize((x1 - x0, y1 - y0), Image.Resampling.BICUBIC, box=box)
-    heat_HW = np.clip(np.asarray(upsampled), 0.0, 1.0)  # bicubic overshoots
-    colour_HWC = COLOUR_TABLE[np.rint(heat_HW * 255).astype(np.uint8)]
-    cover_HW1 = (opacity * heat_HW)[..., None]
-    overlay_HWC = image.pixels_HWC.copy()
-    seen_HWC = overlay_HWC[y0:y1, x0:x1]
-    overlay_HWC[y0:y1, x0:x1] = np.rint(seen_HWC * (1 - cover_HW1) + colour_HWC * cover_HW1).astype(np.uint8)
-    return overlay_HWC
+    strength_HW = np.zeros((height_px, width_px), dtype=np.float32)
+    strength_HW[y0:y1, x0:x1] = np.clip(np.asarray(upsampled), 0.0, 1.0)  # bicubic overshoots
+    return strength_HW

@@ -7,6 +7,10 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
+
+# Some of its builds report what runs where to their maker, unless this is set before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_faults

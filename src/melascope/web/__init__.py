@@ -1,0 +1,1 @@
+"""The web application and its API: the only room with HTTP."""

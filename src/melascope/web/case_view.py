@@ -1,0 +1,274 @@
+"""An Assessment as a page or a report shows it: every number rounded, every sentence in the reader's language."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from melascope.bundle.manifest import Manifest
+from melascope.decision.operating_point import OperatingPoint
+from melascope.domain.assessment import AssessedImage, Assessment, Decision, Heatmap, Severity
+from melascope.domain.diagnosis import Diagnosis
+from melascope.imaging.headers import ImageFormat
+from melascope.runtime.explain import COLOUR_TABLE, strength
+from melascope.web.messages import Messages
+
+#: The order in which cases want to be read: without an answer and referred first.
+URGENCY = (Decision.CANNOT_ASSESS, Decision.REFER, Decision.UNCERTAIN, Decision.NO_SIGN)
+
+#: What browsers do not show by themselves.
+FOREIGN_TO_BROWSERS = frozenset({str(ImageFormat.TIFF), str(ImageFormat.HEIF)})
+
+_HEAT_SIDE_PX = 192  #: of the heatmap's picture; smooth, so that the browser may enlarge it
+_FEW, _MANY = 100, 1000  #: lesions that a probability is told of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FindingView:
+    """Something about the photograph, and what to do."""
+
+    severity: Severity
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageView:
+    """One photograph of the case."""
+
+    image: AssessedImage
+    facts: str  #: format and size in words
+    findings: tuple[FindingView, ...]
+    novelty: str | None
+    heat_url: (
+        str | None
+    )  #: data: URL of a picture that covers the whole photograph; None where nothing is shown
+    heat_note: str | None  #: why there is no heatmap
+    frame: tuple[float, float, float, float] | None  #: x, y, width, height in pixels; None where all is seen
+    preview_url: str | None  #: data: URL for browsers that cannot show the file itself
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bar:
+    """One diagnosis and its probability."""
+
+    diagnosis: Diagnosis
+    label: str
+    fraction: float
+    shown: str
+    plausible: bool  #: in the prediction set
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Worth:
+    """A predictive value."""
+
+    label: str
+    words: str
+    shown: str
+    interval: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaseView:
+    """All that is shown of one assessment. Without an answer there is no number: these fields are None or empty."""
+
+    assessment: Assessment
+    decision_label: str
+    advice: str
+    probability: str | None
+    probability_words: str | None
+    probability_at: str | None  #: the prevalence that it assumes
+    score: str | None  #: what the threshold was compared with
+    threshold: str | None
+    reasons: tuple[str, ...]
+    promise: str | None
+    point: str | None
+    bars: tuple[Bar, ...]
+    prediction_set: str | None
+    prediction_set_promise: str | None
+    worth_at: str | None
+    worth: tuple[Worth, ...]
+    images: tuple[ImageView, ...]
+
+    @property
+    def note(self) -> str:
+        """The first thing to know beside decision and probability, for a row of the overview."""
+        findings = [f for image in self.images for f in image.findings if f.severity != "note"]
+        return findings[0].text if findings else self.reasons[0] if self.reasons else ""
+
+
+def case_view(
+    assessment: Assessment,
+    manifest: Manifest,
+    tongue: Messages,
+    *,
+    previews: Mapping[str, bytes] | None = None,
+) -> CaseView:
+    """Everything to show of an assessment.
+
+    Parameters
+    ----------
+    manifest
+        Of the bundle that made the assessment.
+    previews
+        SHA-256 -> JPEG of the photograph, of those that the browser cannot show by itself.
+    """
+    answered = assessment.decision is not Decision.CANNOT_ASSESS
+    point = manifest.operating_point(assessment.operating_point)
+    by_code = {reason.code: tongue.reason(reason) for reason in assessment.reasons}
+    promise = next((text for code, text in by_code.items() if code.endswith("promised")), None)
+    probability = assessment.melanoma_probability
+    prevalence = tongue.percent(assessment.predictive_values.prevalence, decimals=1)
+    plausible = assessment.prediction_set
+    return CaseView(
+        assessment=assessment,
+        decision_label=tongue(f"decision.{assessment.decision}"),
+        advice=tongue(f"advice.{assessment.decision}"),
+        probability=None if probability is None else tongue.percent(probability),
+        probability_words=None if probability is None else in_words(probability, tongue),
+        probability_at=None if probability is None else tongue("case.in_words_at", prevalence=prevalence),
+        score=None if assessment.melanoma_score is None else tongue.percent(assessment.melanoma_score),
+        threshold=tongue.percent(assessment.threshold, decimals=1) if answered else None,
+        reasons=tuple(
+            text
+            for code, text in by_code.items()
+            if not code.endswith("promised") and not (code == "not-excluded" and plausible)
+        ),
+        promise=promise if answered else None,
+        point=point_label(point, tongue) if answered else None,
+        bars=_bars(assessment, tongue),
+        prediction_set=_set_in_words(assessment, tongue),
+        prediction_set_promise=None
+        if plausible is None
+        else tongue("case.prediction_set_promise", coverage=tongue.percent(plausible.coverage)),
+        worth_at=tongue("case.worth_at", prevalence=prevalence) if answered else None,
+        worth=_worth(assessment, tongue) if answered else (),
+        images=tuple(
+            _image_view(image, tongue, (previews or {}).get(image.sha256)) for image in assessment.images
+        ),
+    )
+
+
+def in_words(probability: float, tongue: Messages) -> str:
+    """A probability as lesions in a hundred, or in a thousand where it is small."""
+    of = _FEW if round(probability * _FEW) >= 1 else _MANY
+    n = round(probability * of)
+    key = "few" if n == 0 else "one" if n == 1 else "many"
+    return tongue(f"case.in_words_{key}", n=tongue.count(n), of=tongue.count(of))
+
+
+def point_label(point: OperatingPoint, tongue: Messages) -> str:
+    """What an operating point is for, in words."""
+    aim = "" if point.guaranteed else "_aim"
+    return tongue(f"terms.point_{point.target}{aim}", target=tongue.percent(point.target_value))
+
+
+def heat_picture(heatmap: Heatmap, *, width_px: int, height_px: int) -> bytes | None:
+    """A PNG of the whole photograph's shape that lies over it; None where nothing spoke for melanoma.
+
+    The colour tells the strength, and so does the opacity: none where there is no evidence, or where the
+    network did not look.
+    """
+    if not np.any(heatmap.values_HW):
+        return None
+    scale = min(1.0, _HEAT_SIDE_PX / max(width_px, height_px))
+    small_px = max(1, round(width_px * scale)), max(1, round(height_px * scale))
+    left, top, right, bottom = heatmap.frame_px
+    x, y = small_px[0] / width_px, small_px[1] / height_px
+    small = replace(heatmap, frame_px=(left * x, top * y, right * x, bottom * y))
+    levels_HW = np.rint(strength(small, width_px=small_px[0], height_px=small_px[1]) * 255).astype(np.uint8)
+    picture = Image.fromarray(levels_HW)
+    picture.putpalette(np.rint(COLOUR_TABLE).astype(np.uint8).tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", transparency=bytes(range(256)), compress_level=6)
+    return buffer.getvalue()
+
+
+def _data_url(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def _bars(assessment: Assessment, tongue: Messages) -> tuple[Bar, ...]:
+    plausible: Sequence[Diagnosis] = assessment.prediction_set.diagnoses if assessment.prediction_set else ()
+    ranked = sorted((assessment.probabilities or {}).items(), key=lambda item: -item[1])
+    return tuple(
+        Bar(
+            diagnosis=diagnosis,
+            label=tongue.diagnosis(diagnosis),
+            fraction=fraction,
+            shown=tongue.percent(fraction),
+            plausible=diagnosis in plausible,
+        )
+        for diagnosis, fraction in ranked
+    )
+
+
+def _set_in_words(assessment: Assessment, tongue: Messages) -> str | None:
+    if assessment.prediction_set is None:
+        return None
+    if not assessment.prediction_set.diagnoses:
+        return tongue("case.prediction_set_empty")
+    return tongue("case.prediction_set", diagnoses=tongue.diagnoses(assessment.prediction_set.diagnoses))
+
+
+def _worth(assessment: Assessment, tongue: Messages) -> tuple[Worth, ...]:
+    values = assessment.predictive_values
+    return tuple(
+        Worth(
+            label=tongue(f"case.{name}"),
+            words=tongue(f"case.{name}_words"),
+            shown=tongue.percent(value),
+            interval=tongue("case.interval", low=tongue.percent(low), high=tongue.percent(high)),
+        )
+        for name, value, (low, high) in (
+            ("ppv", values.ppv, values.ppv_interval),
+            ("npv", values.npv, values.npv_interval),
+        )
+        if value is not None
+    )
+
+
+def _image_view(image: AssessedImage, tongue: Messages, preview: bytes | None) -> ImageView:
+    heat = None if image.heatmap is None else heat_picture(
+        image.heatmap, width_px=image.width_px, height_px=image.height_px
+    )  # fmt: skip
+    heat_note = None
+    if heat is None:
+        heat_note = tongue("case.heatmap_none" if image.melanoma_score is None else "case.heatmap_empty")
+    return ImageView(
+        image=image,
+        facts=tongue(
+            "case.file_facts", format=image.format, width=image.width_px, height=image.height_px
+        ),
+        findings=tuple(
+            FindingView(
+                severity=finding.severity,
+                label=tongue(f"case.severity_{finding.severity}"),
+                text=tongue.finding(finding),
+            )
+            for finding in image.quality
+        ),
+        novelty=None if image.novelty is None else tongue(f"case.novelty_{image.novelty.familiarity}"),
+        heat_url=None if heat is None else _data_url("image/png", heat),
+        heat_note=heat_note,
+        frame=_frame(image),
+        preview_url=None if preview is None else _data_url("image/jpeg", preview),
+    )  # fmt: skip
+
+
+def _frame(image: AssessedImage) -> tuple[float, float, float, float] | None:
+    """What the network saw, where that is not the whole photograph."""
+    if image.heatmap is None:
+        return None
+    left, top, right, bottom = image.heatmap.frame_px
+    left, top = max(left, 0.0), max(top, 0.0)
+    right, bottom = min(right, image.width_px), min(bottom, image.height_px)
+    if right - left > image.width_px - 1 and bottom - top > image.height_px - 1:
+        return None
+    return left, top, right - left, bottom - top

@@ -1,0 +1,183 @@
+"""What happens to every request before and after the application: ids, limits, headers, the log, the last resort."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+import uuid
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from melascope.errors import MelascopeError, RequestError
+from melascope.web import metrics, problems
+from melascope.web.security import set_cookie
+from melascope.web.settings import Settings
+from melascope.web.uploads import Body, Buffers
+
+_LOG = logging.getLogger("melascope.web")
+_LINGER_S, _LINGER_BYTES = 2.0, 64 * 1024**2  # for a client that is still sending to read its refusal
+_VISITOR_S = 24 * 3600
+_STATIC_S = 3600
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "media-src 'self' blob:",
+        "manifest-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
+}
+
+
+class Edge:
+    """The outermost middleware of ours."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._buffers = Buffers(settings.max_buffered_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return  # no web sockets here
+        began_s = time.perf_counter()
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = uuid.uuid4().hex
+        headers = Headers(scope=scope)
+        body = Body(receive, declared=_declared(headers), settings=self._settings, buffers=self._buffers)
+        state["body"] = body
+        answer = _Answer(send, scope, body, self._settings)
+        with ExitStack() as until_answered, metrics.in_flight():
+            state["until_answered"] = until_answered
+            until_answered.callback(body.free)
+            try:
+                await self._answer(scope, headers, body, answer)
+            finally:
+                self._tell(scope, answer.status, time.perf_counter() - began_s)
+
+    async def _answer(self, scope: Scope, headers: Headers, body: Body, answer: _Answer) -> None:
+        request = Request(scope, body)
+        try:
+            self._enter(scope, headers)
+            await self._app(scope, body, answer)
+        except MelascopeError as error:
+            problem = problems.problem_of(error, problems.request_id(request))
+        except Exception as fault:  # noqa: BLE001 - the last resort: nothing may reach the client but a problem
+            _LOG.error("fault", extra={"request_id": problems.request_id(request), "fault": _frames(fault)})
+            problem = problems.of_status(500, problems.request_id(request))
+        else:
+            return
+        if answer.status is None:
+            await problems.respond(request, problem)(scope, body, answer)
+
+    def _enter(self, scope: Scope, headers: Headers) -> None:
+        """Whether the request is meant for this server, and where the application lies in its paths."""
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or (self._settings.hosts and _host_name(hosts[0]) not in self._settings.hosts):
+            raise RequestError(
+                "This server does not go by the name that the request states as its host.",
+                remedy="Use the address that the server was started with, or allow the name: --allowed-host.",
+            )
+        base = self._settings.base_path
+        if base and (scope["path"] == base or scope["path"].startswith(f"{base}/")):
+            scope["root_path"] = base
+
+    def _tell(self, scope: Scope, status: int | None, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None) or "none"
+        metrics.count_request(scope["method"], route, status or 499, seconds)
+        _LOG.info(
+            "request",
+            extra={
+                "request_id": scope["state"]["request_id"],
+                "method": scope["method"],
+                "route": route,
+                "status": status or 499,  # 499: the client went before it was answered
+                "ms": round(seconds * 1000, 1),
+            },
+        )
+
+
+class _Answer:
+    """An ASGI `send` that adds the headers that every answer has."""
+
+    def __init__(self, send: Send, scope: Scope, body: Body, settings: Settings) -> None:
+        self._send = send
+        self._scope = scope
+        self._body = body
+        self._settings = settings
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._add_headers(MutableHeaders(scope=message))
+            await self._send(message)
+        elif self._body.complete or message.get("more_body", False):
+            await self._send(message)
+        else:
+            await self._send({**message, "more_body": True})
+            await self._body.discard(seconds=_LINGER_S, most_bytes=_LINGER_BYTES)
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _add_headers(self, headers: MutableHeaders) -> None:
+        state = self._scope["state"]
+        for name, value in _HEADERS.items():
+            headers.setdefault(name, value)
+        if self._scope["scheme"] == "https":
+            headers["Strict-Transport-Security"] = "max-age=31536000"
+        headers["X-Request-Id"] = state["request_id"]
+        static = self._scope["path"].removeprefix(self._settings.base_path).startswith("/static/")
+        headers.setdefault("Cache-Control", f"public, max-age={_STATIC_S}" if static else "no-store")
+        if visitor := state.get("new_visitor"):
+            headers.append("Set-Cookie", set_cookie(self._settings, "visitor", visitor, max_age_s=_VISITOR_S))
+        if not self._body.complete:
+            headers["Connection"] = "close"
+
+
+def _declared(headers: Headers) -> int | None:
+    """Bytes of the body as the head states them; None where it does not."""
+    if "transfer-encoding" in headers:
+        return None
+    length = headers.get("content-length", "0")
+    return int(length) if length.isascii() and length.isdigit() else None
+
+
+def _host_name(host: str) -> str:
+    """Without the port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _frames(fault: BaseException) -> list[str]:
+    """Where it happened, without what it says: messages may hold names of files."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    return [
+        type(fault).__name__,
+        *(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in frames[-12:]),
+    ]

@@ -1,0 +1,328 @@
+"""The pages, server-rendered: thin routes; what they show is made by `case_view` and `messages`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import jinja2
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from melascope import __version__
+from melascope.bundle.manifest import Manifest
+from melascope.decision.operating_point import OperatingPoint
+from melascope.domain.assessment import Assessment
+from melascope.domain.diagnosis import Diagnosis
+from melascope.errors import MelascopeError, UsageError
+from melascope.runtime.assessment_json import to_jsonable
+from melascope.web.case_view import FOREIGN_TO_BROWSERS, URGENCY, case_view, point_label
+from melascope.web.messages import LANGUAGES, Messages, messages, negotiate
+from melascope.web.problems import Problem
+from melascope.web.report_pdf import REPORT_SIDE_PX, report_pdf
+from melascope.web.security import Permission, csrf_token, identify, requires, sign_in, sign_out
+from melascope.web.service import AssessmentService, Upload
+from melascope.web.uploads import Form, read_form
+
+router = APIRouter(include_in_schema=False)
+
+LANGUAGE_COOKIE = "melascope-language"
+_LANGUAGE_S = 365 * 24 * 3600
+_PREVIEW_SIDE_PX = 1600
+
+#: Messages of the catalogue that the page's JavaScript says.
+_SCRIPT_SECTIONS = ("error", "results", "terms", "camera")
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("melascope.web"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(
+    "table"
+)  # links are checked by its `validateLink`
+
+
+# --- routes -------------------------------------------------------------------------------------------------
+
+
+@router.get("/", dependencies=[Depends(requires(Permission.ASSESS))])
+async def start(request: Request) -> Response:
+    """The page on which images are assessed."""
+    tongue, manifest = _tongue(request), _manifest(request)
+    prevalence = manifest.calibration.prevalence_C[manifest.classes.index(Diagnosis.MEL)]
+    return _page(
+        request,
+        "index.html",
+        here="assess",
+        points=[_choice(point, manifest, tongue) for point in manifest.operating_points],
+        calibration_prevalence=tongue(
+            "terms.prevalence_default", percent=tongue.percent(prevalence, decimals=1)
+        ),
+        calibration_per_cent=f"{prevalence:.1%}".removesuffix("%"),
+        max_megabytes=request.app.state.settings.max_image_bytes // 1024**2,
+        texts={name: tongue.section(name) for name in _SCRIPT_SECTIONS},
+    )
+
+
+@router.post("/assess", dependencies=[Depends(requires(Permission.ASSESS))])
+async def assess(request: Request) -> Response:
+    """Assess what the form holds: a fragment for the page's JavaScript, else a page of results."""
+    form = await read_form(request)
+    if not form.files:
+        raise UsageError("No image is given.", remedy="Choose one image at least.")
+    if request.headers.get("x-fragment") == "1":
+        return await _fragment(request, form)
+    groups = [form.files] if form.fields.get("lesion") else [[upload] for upload in form.files]
+    cases, failures = [], []
+    tongue = _tongue(request)
+    for group in groups:
+        try:
+            cases.append(await _shown(request, form, group, preview_all=True))
+        except UsageError:
+            raise  # of the terms: it is the same for every file
+        except MelascopeError as error:
+            failures.append((group[0].name, _error_text(error.code, tongue), str(error)))
+    cases.sort(key=lambda pair: URGENCY.index(pair[0].assessment.decision))
+    return _page(
+        request, "results.html", here="assess", cases=cases, failures=failures, urgency=URGENCY.index
+    )
+
+
+@router.post("/report.pdf", dependencies=[Depends(requires(Permission.ASSESS))])
+async def report(request: Request) -> Response:
+    """The report of one lesion. Nothing is stored, so that its photographs are sent again."""
+    form = await read_form(request)
+    service: AssessmentService = request.app.state.service
+    assessment = await _assessed(service, form, form.files)
+    photographs = [await service.preview(upload, side_px=REPORT_SIDE_PX) for upload in form.files]
+    make = partial(report_pdf, assessment, photographs, _manifest(request), _tongue(request))
+    return Response(
+        await asyncio.to_thread(make, made=datetime.now(UTC)),
+        media_type="application/pdf",
+        headers={"Content-Disposition": 'attachment; filename="melascope-report.pdf"'},
+    )
+
+
+@router.get("/about", dependencies=[Depends(requires(Permission.ASSESS))])
+async def about(request: Request) -> Response:
+    """The model behind the answers: its card, its figures, its limits."""
+    tongue, manifest = _tongue(request), _manifest(request)
+    calibration, conformal = manifest.calibration, manifest.conformal
+    prevalence = calibration.prevalence_C[manifest.classes.index(Diagnosis.MEL)]
+    return _page(
+        request,
+        "about.html",
+        here="about",
+        manifest=manifest,
+        points=[_told(point, manifest, tongue) for point in manifest.operating_points],
+        calibrated_at=tongue(
+            "about.calibrated_at",
+            n_cases=tongue.count(calibration.n_cases),
+            n_groups=tongue.count(calibration.n_groups),
+            prevalence=tongue.percent(prevalence, decimals=1),
+        ),
+        sets_promise=tongue("about.no_sets")
+        if conformal is None
+        else tongue("about.sets_promise", coverage=tongue.percent(conformal.coverage)),
+        novelty_promise=tongue("about.no_novelty" if manifest.novelty is None else "about.novelty_told"),
+        training_lead=tongue(
+            "about.training_lead",
+            n_images=tongue.count(manifest.training.n_images),
+            n_groups=tongue.count(manifest.training.n_groups),
+        ),
+        class_counts=[
+            (tongue.texts.get(f"diagnosis.{name}", name), tongue.count(count))
+            for name, count in manifest.training.class_counts.items()
+        ],
+        card=Markup(_MARKDOWN.render(request.app.state.service.assessor.bundle.card)),  # noqa: S704 - html is off
+    )
+
+
+@router.get("/login", dependencies=[Depends(requires(Permission.PUBLIC))])
+async def login_page(request: Request) -> Response:
+    """The form to sign in with."""
+    if identify(request).by in {"open", "session"}:
+        return _to_start(request)
+    return _login(request, fault=None)
+
+
+@router.post("/login", dependencies=[Depends(requires(Permission.PUBLIC))])
+async def login(request: Request) -> Response:
+    """Sign in; a failure comes back as the same form with a word about it (`problem_page`)."""
+    fields = (await read_form(request)).fields
+    cookie = await sign_in(request, fields.get("name", ""), fields.get("password", ""))
+    return _to_start(request, cookie)
+
+
+@router.post("/logout", dependencies=[Depends(requires(Permission.ASSESS))])
+async def logout(request: Request) -> Response:
+    """Sign out."""
+    return _to_start(request, sign_out(request))
+
+
+def problem_page(request: Request, problem: Problem) -> Response:
+    """A problem for people: the login form where somebody has to sign in, else what happened and what to do."""
+    tongue = _tongue(request)
+    at_login = request.url.path == f"{request.scope.get('root_path', '')}/login"
+    if problem.status == 401 or (at_login and problem.status == 429):
+        fault = "login.waiting" if problem.status == 429 else "login.failed"
+        return _login(request, fault=tongue(fault) if at_login else None)
+    return _page(
+        request,
+        "problem.html",
+        text=_error_text(problem.code, tongue, other="error.unknown"),
+        technical=" ".join(filter(None, (problem.detail, problem.remedy))),
+    )
+
+
+# --- what the routes share ----------------------------------------------------------------------------------
+
+
+async def _fragment(request: Request, form: Form) -> Response:
+    case, jsonable = await _shown(request, form, form.files, preview_all=False)
+    html = _TEMPLATES.get_template("case.html").render(
+        **_frame(request), case=case, jsonable=jsonable, urgency=URGENCY.index
+    )
+    return HTMLResponse(html)
+
+
+async def _shown(
+    request: Request, form: Form, uploads: Sequence[Upload], *, preview_all: bool
+) -> tuple[Any, Any]:
+    """A case and its JSON, of one lesion; with previews of all its photographs, or of those that browsers lack."""
+    service: AssessmentService = request.app.state.service
+    assessment = await _assessed(service, form, uploads)
+    previews = {
+        image.sha256: await service.preview(upload, side_px=_PREVIEW_SIDE_PX)
+        for image, upload in zip(assessment.images, uploads, strict=True)
+        if preview_all or image.format in FOREIGN_TO_BROWSERS
+    }
+    case = case_view(assessment, service.assessor.manifest, _tongue(request), previews=previews)
+    return case, to_jsonable(assessment)
+
+
+async def _assessed(service: AssessmentService, form: Form, uploads: Sequence[Upload]) -> Assessment:
+    return await service.assess_lesion(
+        uploads,
+        operating_point=form.fields.get("operating_point") or None,
+        melanoma_prevalence=_prevalence(form.fields.get("prevalence", "")),
+        heatmap=True,
+    )
+
+
+def _prevalence(per_cent: str) -> float | None:
+    """A share from what was typed, as "2" or "2,5" per cent.
+
+    Raises
+    ------
+    UsageError
+        It is no number; its range is checked by `Assessor.terms`.
+    """
+    typed = per_cent.strip().removesuffix("%").strip().replace(",", ".")
+    if not typed:
+        return None
+    try:
+        return float(typed) / 100
+    except ValueError:
+        raise UsageError(
+            f"The share of melanomas is {per_cent!r}.", remedy="Give a number of per cent, such as 2.5."
+        ) from None
+
+
+def _choice(point: OperatingPoint, manifest: Manifest, tongue: Messages) -> dict[str, object]:
+    default = point.name == manifest.default_operating_point
+    return {"name": point.name, "label": point_label(point, tongue), "default": default}
+
+
+def _told(point: OperatingPoint, manifest: Manifest, tongue: Messages) -> dict[str, object]:
+    def interval(ends: tuple[float, float]) -> str:
+        return f"({tongue.percent(ends[0])} – {tongue.percent(ends[1])})"
+
+    label = point_label(point, tongue)
+    return {
+        "promise": tongue("about.promised", promise=label, confidence=tongue.percent(point.confidence))
+        if point.guaranteed
+        else label,
+        "default": point.name == manifest.default_operating_point,
+        "threshold": tongue.percent(point.threshold, decimals=1),
+        "sensitivity": tongue.percent(point.sensitivity),
+        "sensitivity_interval": interval(point.sensitivity_interval),
+        "specificity": tongue.percent(point.specificity),
+        "specificity_interval": interval(point.specificity_interval),
+        "lesions": tongue(
+            "about.lesion_counts",
+            n_melanoma=tongue.count(point.n_melanoma),
+            n_other=tongue.count(point.n_other),
+        ),
+    }
+
+
+def _login(request: Request, *, fault: str | None) -> Response:
+    return _page(request, "login.html", fault=fault)
+
+
+def _to_start(request: Request, cookie: str | None = None) -> Response:
+    response = RedirectResponse(f"{request.scope.get('root_path', '')}/", status_code=303)
+    if cookie is not None:
+        response.headers.append("Set-Cookie", cookie)
+    return response
+
+
+def _error_text(code: str, tongue: Messages, *, other: str = "error.other") -> str:
+    return tongue.texts.get(f"error.{code}", tongue.texts[other])
+
+
+def _manifest(request: Request) -> Manifest:
+    service: AssessmentService = request.app.state.service
+    return service.assessor.manifest
+
+
+def _tongue(request: Request) -> Messages:
+    asked = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
+    return messages(negotiate(asked, request.headers.get("accept-language")))
+
+
+def _frame(request: Request) -> dict[str, Any]:
+    """What every template needs."""
+    base: str = request.scope.get("root_path", "")
+    tongue, path = _tongue(request), request.url.path
+    return {
+        "t": tongue,
+        "language_path": path if path.removeprefix(base) in {"/about", "/login"} else f"{base}/",
+        "base": base,
+        "static": lambda name: f"{base}/static/{name}?v={__version__}",
+        "languages": LANGUAGES,
+        "version": __version__,
+    }
+
+
+def _page(request: Request, template: str, **values: Any) -> Response:
+    caller, service = identify(request), getattr(request.app.state, "service", None)
+    inside = Permission.ASSESS in caller.permissions
+    tongue = _tongue(request)
+    html = _TEMPLATES.get_template(template).render(
+        **_frame(request),
+        **{"here": None} | values,
+        menu=inside,
+        signed_in=caller.by == "session",
+        csrf_token=csrf_token(request),
+        bundle_id=service.assessor.manifest.id if inside and service is not None else None,
+        intended_use=tongue("common.intended_use"),
+    )
+    response = HTMLResponse(
+        html, headers={"Content-Language": tongue.language, "Vary": "Accept-Language, Cookie"}
+    )
+    if request.query_params.get("lang") in LANGUAGES:
+        response.set_cookie(
+            LANGUAGE_COOKIE, tongue.language, max_age=_LANGUAGE_S, samesite="lax", httponly=True,
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
+    return response

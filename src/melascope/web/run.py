@@ -1,0 +1,177 @@
+"""Running the application: uvicorn, one process or several, and the private folder that they share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.supervisors.multiprocess import Multiprocess
+
+from melascope.bundle.catalogue import active, find
+from melascope.bundle.store import pack
+from melascope.errors import MelascopeError, UsageError
+from melascope.web import logs, problems
+from melascope.web.settings import Settings
+
+METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_FOLDER_VARIABLE = "MELASCOPE_SERVER_FOLDER"  # from the parent to its workers
+_SETTINGS, _BUNDLE = "settings.json", "bundle.zip"
+_MOST_HEAD_BYTES = 32 * 1024
+_BACKLOG = 512
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal says stop; then finish what was accepted.
+
+    Raises
+    ------
+    BundleError
+        There is no such bundle, or it does not verify.
+    UsageError
+        The address is taken or not this machine's.
+    MelascopeError
+        The server ended without being told to.
+    """
+    with tempfile.TemporaryDirectory(prefix="melascope-") as name:
+        listening = _listen(settings)
+        signal.signal(signal.SIGTERM, _end)  # uvicorn raises the signal again when all is finished
+        try:
+            if settings.workers == 1:
+                _serve_alone(settings, Path(name), listening)
+            else:
+                _serve_with_workers(settings, Path(name), listening)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            listening.close()
+
+
+def app_of_worker() -> FastAPI:
+    """The application of one worker process, as its parent left word of it."""
+    from melascope.web.app import create_app
+
+    logs.configure()
+    folder = Path(os.environ[_FOLDER_VARIABLE])
+    settings = Settings.model_validate_json((folder / _SETTINGS).read_bytes())
+    return create_app(settings, folder=folder)
+
+
+def _serve_alone(settings: Settings, folder: Path, listening: socket.socket) -> None:
+    from melascope.web.app import create_app
+
+    logs.configure()
+    server = uvicorn.Server(_config(create_app(settings, folder=folder), settings))
+    _tell_address(settings, listening)
+    server.run(sockets=[listening])
+    if not server.started:
+        raise MelascopeError("The server could not start.", remedy="Its log, above, says why.")
+
+
+def _serve_with_workers(settings: Settings, folder: Path, listening: socket.socket) -> None:
+    # A copy of the verified bundle: a worker that is started again later finds what the others answer with.
+    pack(find(active(settings.bundle).reference), folder / _BUNDLE)
+    settings = settings.model_copy(update={"bundle": str(folder / _BUNDLE)})
+    (folder / _SETTINGS).write_text(settings.model_dump_json(), encoding="utf-8")
+    (folder / "metrics").mkdir()
+    os.environ[_FOLDER_VARIABLE] = str(folder)
+    os.environ[METRICS_FOLDER_VARIABLE] = str(folder / "metrics")
+    logs.configure()
+    config = _config("melascope.web.run:app_of_worker", settings)
+    _tell_address(settings, listening)
+    Multiprocess(config, sockets=[listening]).run()
+
+
+def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+        h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
+        backlog=_BACKLOG,
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as fault:
+        raise UsageError(
+            f"{settings.host}, port {settings.port}: the server cannot listen there ({fault.strerror or fault}).",
+            remedy="Choose another with --port or --host; --port 0 takes any port that is free.",
+        ) from fault
+    listening.set_inheritable(True)
+    return listening
+
+
+def _tell_address(settings: Settings, listening: socket.socket) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    port = listening.getsockname()[1]
+    click.echo(f"melascope answers at http://{host}:{port}{settings.base_path}/ (Ctrl+C ends it)")
+    sys.stdout.flush()
+
+
+def _end(*_: object) -> None:
+    sys.exit(0)
+
+
+class Protocol(H11Protocol):
+    """uvicorn's HTTP/1.1, less patient: a request's head arrives in time, and what is none gets a problem."""
+
+    head_seconds = 10.0
+
+    _head_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._head_due is not None:
+            self._head_due.cancel()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        problem = problems.Problem(code="not-http", status=400, title="Bad Request", detail=msg)
+        headers = [("content-type", problems.MEDIA_TYPE), ("connection", "close")]
+        answer = (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=json.dumps(problem.as_json("")).encode()),
+            h11.EndOfMessage(),
+        )
+        for event in answer:
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _watch_head(self) -> None:
+        """Start the clock where a head is awaited and none runs, stop it where none is."""
+        awaited = self.conn.their_state is h11.IDLE
+        if awaited and self._head_due is None:
+            self._head_due = self.loop.call_later(self.head_seconds, self.transport.close)
+        elif not awaited and self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None

@@ -1,0 +1,215 @@
+"""The API's routes, and the one shape of what goes wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from drawn import encode, lesion
+from fastapi import FastAPI
+from jsonschema import Draft202012Validator
+from starlette.testclient import TestClient
+
+from melascope.bundle.manifest import Manifest
+from melascope.bundle.store import Bundle
+from melascope.errors import MelascopeError
+from melascope.imaging.decode import decode_image
+from melascope.runtime.assessment_json import from_json, from_jsonable, json_schema
+from melascope.runtime.assessor import Assessor
+from melascope.web import api, problems
+
+API = "/api/v1"
+
+
+def files(*contents: bytes) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("image", (f"{n}.jpg", data)) for n, data in enumerate(contents)]
+
+
+def problem(answer) -> dict[str, object]:
+    assert answer.headers["content-type"] == problems.MEDIA_TYPE
+    members = answer.json()
+    assert members["status"] == answer.status_code
+    assert members["type"] == f"{API}/problems#{members['code']}"
+    assert members["request_id"] == answer.headers["x-request-id"]
+    assert {"title", "detail"} <= set(members)
+    return members
+
+
+def test_one_image_sent_bare_gets_the_runtimes_own_answer(
+    client: TestClient, tiny_bundle: Bundle, jpeg: bytes
+) -> None:
+    answer = client.post(
+        f"{API}/assess",
+        params={"heatmap": True, "prevalence": 0.02, "operating_point": "sensitivity-90", "name": "a.jpg"},
+        content=jpeg,
+    )
+    assert answer.status_code == 200
+    Draft202012Validator(json_schema()).validate(answer.json())
+    [expected] = Assessor(tiny_bundle).assess(
+        [decode_image(jpeg, name="a.jpg")],
+        operating_point="sensitivity-90",
+        melanoma_prevalence=0.02,
+        heatmap=True,
+    )
+    assert from_json(answer.content) == expected
+
+
+def test_one_image_in_a_form_is_the_same(client: TestClient, jpeg: bytes) -> None:
+    bare = client.post(f"{API}/assess", params={"name": "0.jpg"}, content=jpeg)
+    assert client.post(f"{API}/assess", files=files(jpeg)).json() == bare.json()
+
+
+@pytest.mark.parametrize("declared", ["image/png", "text/html", "application/x-www-form-urlencoded", ""])
+def test_the_declared_type_is_not_trusted(client: TestClient, jpeg: bytes, declared: str) -> None:
+    answer = client.post(f"{API}/assess", content=jpeg, headers={"content-type": declared})
+    assert answer.json()["images"][0]["format"] == "JPEG"
+
+
+def test_a_bad_file_among_several_spoils_no_other(client: TestClient, jpeg: bytes) -> None:
+    answer = client.post(f"{API}/assess-many", files=files(jpeg, jpeg[:700], b"hello", jpeg))
+    assert answer.status_code == 200
+    first, cut, text, last = answer.json()["results"]
+    assert first["problem"] is None
+    assert from_jsonable(first["assessment"]).name == "0.jpg"
+    assert cut["problem"]["code"] == "image-truncated"
+    assert cut["name"] == "1.jpg"
+    assert text["problem"]["code"] == "image-not-an-image"
+    assert from_jsonable(last["assessment"]).name == "3.jpg"
+
+
+def test_a_lesion_of_several_images_has_one_answer(client: TestClient, jpeg: bytes) -> None:
+    other = encode(lesion(200, 150, seed=4), "PNG")
+    answer = client.post(f"{API}/assess-lesion", files=files(jpeg, other))
+    assert [image["name"] for image in answer.json()["images"]] == ["0.jpg", "1.jpg"]
+    assert (
+        problem(client.post(f"{API}/assess-lesion", files=files(jpeg, b"x")))["code"] == "image-not-an-image"
+    )
+
+
+def test_what_the_bundle_is(client: TestClient, tiny_bundle: Bundle) -> None:
+    assert Manifest.model_validate_json(client.get(f"{API}/bundle").content) == tiny_bundle.manifest
+    card = client.get(f"{API}/bundle/card")
+    assert card.text == tiny_bundle.card
+    assert card.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert client.get(f"{API}/schema/assessment").json() == json_schema()
+
+
+def test_health_and_readiness(client: TestClient, app: FastAPI) -> None:
+    assert client.get(f"{API}/health").json() == {"status": "ok"}
+    assert client.get(f"{API}/ready").json() == {"status": "ready"}
+    app.state.service._accepted = app.state.service.limits.queue
+    full = client.get(f"{API}/ready")
+    app.state.service._accepted = 0
+    assert problem(full)["code"] == "overloaded"
+    assert full.headers["retry-after"] == "1"
+
+
+def test_an_overloaded_server_says_when_to_come_again(client: TestClient, app: FastAPI, jpeg: bytes) -> None:
+    app.state.service._accepted = app.state.service.limits.queue
+    answer = client.post(f"{API}/assess", content=jpeg)
+    app.state.service._accepted = 0
+    assert answer.status_code == 503
+    assert problem(answer)["code"] == "overloaded"
+    assert answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "how", "status", "code"),
+    [
+        ("GET", "/nothing", {}, 404, "not-found"),
+        ("GET", "/assess", {}, 405, "method-not-allowed"),
+        ("POST", "/assess", {}, 422, "image-empty"),
+        ("POST", "/assess", {"content": b"\xff\xd8\xff"}, 422, "image-truncated"),
+        ("POST", "/assess", {"content": b"text"}, 415, "image-not-an-image"),
+        ("POST", "/assess?prevalence=2", {"content": b"x"}, 422, "validation"),
+        ("POST", "/assess?prevalence=nan", {"content": b"x"}, 422, "validation"),
+        ("POST", "/assess?unknown=1", {"content": b"x"}, 422, "validation"),
+        ("POST", "/assess?operating_point=nonsense", {"content": b"x"}, 400, "usage"),
+        ("POST", "/assess", {"files": files(b"a", b"b")}, 400, "request"),
+        ("POST", "/assess", {"files": {"image": b"x"}, "data": {"a": "b" * 5000}}, 400, "request"),
+        ("POST", "/assess-many", {"data": {"a": "b"}}, 400, "request"),
+        ("POST", "/assess-many", {"json": {"a": "b"}}, 400, "request"),
+        ("POST", "/assess-many", {"files": files(*[b"x"] * 51)}, 413, "request-too-large"),
+        (
+            "POST",
+            "/assess-many",
+            {"content": b"--x\r\nbroken", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+            400,
+            "request",
+        ),
+        (
+            "POST",
+            "/assess-many",
+            {"content": b"x", "headers": {"content-type": "multipart/form-data"}},
+            400,
+            "request",
+        ),
+    ],
+)  # fmt: skip
+def test_whatever_goes_wrong_has_one_shape(
+    client: TestClient, method: str, path: str, how: dict[str, object], status: int, code: str
+) -> None:
+    answer = client.request(method, f"{API}{path}", **how)
+    assert answer.status_code == status, answer.text
+    assert problem(answer)["code"] == code
+
+
+def test_a_fault_of_ours_tells_nothing_but_its_id(
+    client: TestClient, app: FastAPI, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("patient-name.jpg")
+
+    monkeypatch.setattr(app.state.service.assessor, "conclude", fail)
+    answer = client.post(f"{API}/assess", content=jpeg)
+    assert answer.status_code == 500
+    members = problem(answer)
+    assert members["code"] == "internal"
+    assert "ZeroDivisionError" not in answer.text
+    [record] = [record for record in caplog.records if record.msg == "fault"]
+    assert record.fault[0] == "ZeroDivisionError"
+    assert record.request_id == members["request_id"]
+    assert "patient-name" not in str(vars(record))
+
+
+def test_the_list_of_problems_holds_every_code(client: TestClient) -> None:
+    listed = client.get(f"{API}/problems").json()
+
+    def codes(kind: type[MelascopeError]) -> set[str]:
+        return {kind.code}.union(*map(codes, kind.__subclasses__()))
+
+    assert codes(MelascopeError) | {"not-found", "method-not-allowed", "internal", "validation"} <= set(
+        listed
+    ) | {"server"}
+    assert all(entry["meaning"] for entry in listed.values())
+
+
+def test_the_same_bytes_below_a_base_path(make_client, jpeg: bytes) -> None:
+    client = make_client(base_path="/skin/melascope")
+    below = client.post(f"/skin/melascope{API}/assess", content=jpeg)
+    assert below.status_code == 200
+    refused = client.post(f"/skin/melascope{API}/assess", content=b"x").json()
+    assert refused["type"] == f"/skin/melascope{API}/problems#image-not-an-image"
+    assert client.get(f"/skin/melascope{API}/openapi.json").json()["servers"] == [{"url": "/skin/melascope"}]
+
+
+def test_metrics_count_what_happened_and_name_no_file(client: TestClient, jpeg: bytes) -> None:
+    def value(line: str) -> float:
+        found = [one for one in client.get("/metrics").text.splitlines() if one.startswith(line)]
+        return float(found[0].split()[-1]) if found else 0.0
+
+    answered = f'melascope_requests_total{{method="POST",route="{API}/assess",status="200"}}'
+    refused = 'melascope_problems_total{code="image-not-an-image"}'
+    before = value(answered), value(refused)
+    client.post(f"{API}/assess", content=jpeg, params={"name": "secret.jpg"})
+    client.post(f"{API}/assess", content=b"x")
+    client.get("/secret/path")
+    assert (value(answered), value(refused)) == (before[0] + 1, before[1] + 1)
+    assert "secret" not in client.get("/metrics").text
+    assert value("melascope_requests_in_flight") == 1  # this one
+
+
+def test_json_is_compact_and_lossless(client: TestClient, jpeg: bytes) -> None:
+    body = client.post(f"{API}/assess", content=jpeg).content
+    assert json.loads(body) == json.loads(json.dumps(json.loads(body)))
+    assert api.OUTCOMES.validate_json(client.post(f"{API}/assess-many", files=files(jpeg)).content).results

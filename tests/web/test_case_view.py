@@ -1,0 +1,134 @@
+"""A case as it is shown: what is said, what is left out, and the picture over the photograph."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from drawn import lesion
+from PIL import Image
+from starlette.testclient import TestClient
+
+from melascope.bundle.store import Bundle
+from melascope.domain.assessment import AssessedImage, Assessment, Decision, Heatmap, Novelty, QualityFinding
+from melascope.domain.image import RgbImage
+from melascope.runtime.assessor import Assessor
+from melascope.runtime.explain import render_heatmap
+from melascope.runtime.reasons import reason
+from melascope.web.case_view import case_view, heat_picture, in_words
+from melascope.web.messages import LANGUAGES, messages
+
+
+@pytest.fixture
+def assessed(tiny_bundle: Bundle) -> Assessment:
+    image = RgbImage(pixels_HWC=lesion(120, 90), name="a.jpg", format="JPEG", sha256="0" * 64)
+    return Assessor(tiny_bundle, threads=1).assess([image], heatmap=True)[0]
+
+
+def unanswered(assessed: Assessment) -> Assessment:
+    """The same photograph, too poor for an answer."""
+    finding = QualityFinding(code="blank", severity="unusable", value=0.123, limit=0.456, text="Blank.")
+    novelty = Novelty(familiarity="foreign", score=7.89, unusual_limit=1.23, foreign_limit=4.56)
+    image = replace(
+        assessed.images[0], quality=(finding,), novelty=novelty, heatmap=None, melanoma_score=None
+    )
+    return replace(
+        assessed, images=(image,), decision=Decision.CANNOT_ASSESS, melanoma_probability=None, probabilities=None,
+        melanoma_score=None, prediction_set=None, reasons=(reason("unusable-photograph"), reason("foreign-image")),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_without_an_answer_no_number_is_shown(
+    client: TestClient, assessed: Assessment, monkeypatch: pytest.MonkeyPatch, jpeg: bytes, language: str
+) -> None:
+    async def assess_lesion(*_: object, **__: object) -> Assessment:
+        return unanswered(assessed)
+
+    monkeypatch.setattr(client.app.state.service, "assess_lesion", assess_lesion)
+    html = client.post(
+        f"/assess?lang={language}",
+        files=[("image", ("a.jpg", jpeg, "image/jpeg"))],
+        headers={"X-Fragment": "1"},
+    ).text
+    shown = re.sub(r"<(script|details|svg).*?</\1>|<[^>]*>", " ", html, flags=re.DOTALL)
+    assert not re.search(r"\d", shown), shown
+    assert messages(language)("decision.cannot-assess") in shown
+    assert messages(language)("quality.blank") in shown
+    assert messages(language)("case.novelty_foreign") in shown
+
+
+def test_a_view_holds_nothing_to_show_of_an_unanswered_case(
+    assessed: Assessment, tiny_bundle: Bundle
+) -> None:
+    view = case_view(unanswered(assessed), tiny_bundle.manifest, messages("en"))
+    assert [
+        view.probability,
+        view.probability_words,
+        view.score,
+        view.threshold,
+        view.point,
+        view.promise,
+    ] == [None] * 6
+    assert view.bars == view.worth == ()
+    assert view.images[0].heat_note == messages("en")("case.heatmap_none")
+    assert view.note == messages("en")("quality.blank")
+
+
+def test_bars_are_in_order_and_whole(assessed: Assessment, tiny_bundle: Bundle) -> None:
+    view = case_view(assessed, tiny_bundle.manifest, messages("de"))
+    assert [bar.fraction for bar in view.bars] == sorted((bar.fraction for bar in view.bars), reverse=True)
+    assert sum(bar.fraction for bar in view.bars) == pytest.approx(1)
+    assert view.promise is not None
+    assert len(view.worth) == 2
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [
+        (0.231, "About 23 in 100 lesions that the model rates like this one are melanomas."),
+        (0.0101, "About 1 in 100 lesions that the model rates like this one is a melanoma."),
+        (0.004, "About 4 in 1,000 lesions that the model rates like this one are melanomas."),
+        (0.001, "About 1 in 1,000 lesions that the model rates like this one is a melanoma."),
+        (0.0002, "Fewer than 1 in 1,000 lesions that the model rates like this one is a melanoma."),
+        (1.0, "About 100 in 100 lesions that the model rates like this one are melanomas."),
+    ],
+)
+def test_a_probability_in_words(probability: float, words: str) -> None:
+    assert in_words(probability, messages("en")) == words
+
+
+# --- the heatmap's picture ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "frame_px", [(20.0, 0.0, 100.0, 80.0), (0.0, 0.0, 120.0, 80.0), (-10.0, -30.0, 130.0, 110.0)]
+)
+def test_the_picture_over_the_photograph_is_that_of_the_command_line(
+    frame_px: tuple[float, float, float, float],
+) -> None:
+    rng = np.random.default_rng(0)
+    heatmap = Heatmap(values_HW=tuple(map(tuple, rng.random((4, 4)))), frame_px=frame_px)
+    grey = np.full((80, 120, 3), 128, dtype=np.uint8)
+    wanted = render_heatmap(RgbImage(pixels_HWC=grey, name="", format="PNG", sha256=""), heatmap, opacity=1.0)
+    data = heat_picture(heatmap, width_px=120, height_px=80)
+    assert data is not None
+    over = Image.open(io.BytesIO(data)).convert("RGBA")
+    assert over.size == (120, 80)
+    below = Image.fromarray(grey).convert("RGBA")
+    shown = np.asarray(Image.alpha_composite(below, over).convert("RGB")).astype(int)
+    inner = (slice(4, -4), slice(24, -24))  # at the frame's very edge the two filters differ
+    assert np.abs(shown - wanted)[inner].mean() < 3
+
+
+def test_a_map_without_evidence_is_no_picture_but_words(assessed: Assessment, tiny_bundle: Bundle) -> None:
+    empty = Heatmap(values_HW=((0.0, 0.0), (0.0, 0.0)), frame_px=(0.0, 0.0, 120.0, 90.0))
+    assert heat_picture(empty, width_px=120, height_px=90) is None
+    image: AssessedImage = replace(assessed.images[0], heatmap=empty)
+    view = case_view(replace(assessed, images=(image,)), tiny_bundle.manifest, messages("en"))
+    assert view.images[0].heat_url is None
+    assert view.images[0].heat_note is not None
+    assert "No evidence found" in view.images[0].heat_note

@@ -1,0 +1,105 @@
+"""The report: readable, whole, in the reader's language, and on one page where it fits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pypdfium2
+import pytest
+from drawn import encode, lesion
+from starlette.testclient import TestClient
+
+from melascope import __version__
+from melascope.bundle.store import Bundle
+from melascope.domain.assessment import Assessment, Decision
+from melascope.domain.image import RgbImage
+from melascope.runtime.assessor import Assessor
+from melascope.runtime.lesion import combine
+from melascope.runtime.reasons import reason
+from melascope.web.messages import LANGUAGES, messages
+from melascope.web.report_pdf import report_pdf
+
+MADE = datetime(2026, 3, 9, 7, 5, tzinfo=UTC)
+JPEG = encode(lesion(600, 450), "JPEG")
+
+
+def assessed(bundle: Bundle, n: int = 1, name: str = "a.jpg") -> Assessment:
+    images = [
+        RgbImage(pixels_HWC=lesion(120, 90, seed=seed), name=name, format="JPEG", sha256=f"{seed:064x}")
+        for seed in range(n)
+    ]
+    return combine(Assessor(bundle, threads=1).assess(images, heatmap=True))
+
+
+def pages(pdf: bytes) -> list[str]:
+    document = pypdfium2.PdfDocument(pdf)
+    try:
+        return [re.sub(r"\s+", " ", page.get_textpage().get_text_range()) for page in document]
+    finally:
+        document.close()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_report_has_everything_on_one_page(tiny_bundle: Bundle, language: str) -> None:
+    tongue, assessment = messages(language), assessed(tiny_bundle)
+    told = pages(report_pdf(assessment, [JPEG], tiny_bundle.manifest, tongue, made=MADE))
+    assert len(told) == 1
+    wanted = [
+        tongue(f"decision.{assessment.decision}"),
+        tongue.percent(assessment.melanoma_probability or 0.0),
+        tongue("case.reasons"),
+        tongue("case.ppv"),
+        tongue("case.npv"),
+        tongue("report.limits_heading"),
+        tongue.date(MADE),
+        "a.jpg",
+        "0" * 64,
+        tiny_bundle.id,
+        __version__,
+        *(tongue.reason(why)[:40] for why in assessment.reasons),
+    ]
+    for text in wanted:
+        assert text.replace("\N{NO-BREAK SPACE}", " ") in told[0].replace("\N{NO-BREAK SPACE}", " "), text
+
+
+def test_a_report_without_an_answer_has_no_number(tiny_bundle: Bundle) -> None:
+    whole = assessed(tiny_bundle, name="mole.jpg")
+    image = replace(whole.images[0], melanoma_score=None, heatmap=None)
+    assessment = replace(
+        whole, images=(image,), decision=Decision.CANNOT_ASSESS, melanoma_probability=None, probabilities=None,
+        melanoma_score=None, prediction_set=None, reasons=(reason("unusable-photograph"),),
+    )  # fmt: skip
+    told = pages(report_pdf(assessment, [JPEG], tiny_bundle.manifest, messages("en"), made=MADE))
+    assert "Cannot assess" in told[0]
+    assert "%" not in told[0]
+    assert messages("en")("case.no_number") in told[0]
+
+
+def test_names_of_any_script_and_markup_do_no_harm(tiny_bundle: Bundle) -> None:
+    assessment = assessed(tiny_bundle, name="<b>痣</b> & ä.jpg")
+    told = pages(report_pdf(assessment, [JPEG], tiny_bundle.manifest, messages("de"), made=MADE))
+    assert "<b>?</b> & ä.jpg" in told[0]
+
+
+def test_many_photographs_of_a_lesion_and_a_portrait_one(tiny_bundle: Bundle) -> None:
+    portrait = encode(lesion(300, 900), "JPEG")
+    assessment = assessed(tiny_bundle, 4)
+    told = pages(
+        report_pdf(assessment, [JPEG, portrait, JPEG, JPEG], tiny_bundle.manifest, messages("es"), made=MADE)
+    )
+    assert 1 < len(told) <= 3
+    assert "4 imágenes" in told[0]
+
+
+def test_the_route_gives_a_file_to_keep(client: TestClient, jpeg: bytes) -> None:
+    files = [("image", ("mole.jpg", jpeg, "image/jpeg"))]
+    answer = client.post("/report.pdf?lang=de", files=files, data={"prevalence": "2"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/pdf"
+    assert "attachment" in answer.headers["content-disposition"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert "Grenzen und Zweckbestimmung" in pages(answer.content)[0]
+    assert client.post("/report.pdf", data={"prevalence": "2"}).status_code == 400
+    assert client.post("/report.pdf", files=[("image", ("x.jpg", b"no", "image/jpeg"))]).status_code == 415

@@ -1,0 +1,80 @@
+"""Settings: where they come from, and which contradictions are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from melascope.errors import UsageError
+from melascope.web.sessions import hash_password
+from melascope.web.settings import Settings, is_loopback, load_settings
+
+
+def test_an_option_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('port = 1\nworkers = 2\nqueue = 7\ntrusted_proxies = ["10.0.0.1"]\n')
+    environment = {"MELASCOPE_SERVE_PORT": "3", "MELASCOPE_SERVE_WORKERS": "4", "MELASCOPE_BUNDLE": "other"}
+    settings = load_settings({"port": 5, "host": None}, file=file, environment=environment)
+    assert (settings.port, settings.workers, settings.queue) == (5, 4, 7)
+    assert settings.trusted_proxies == ("10.0.0.1",)
+    named = load_settings({}, environment={"MELASCOPE_SERVE_CONFIG": str(file)})
+    assert named.queue == 7
+
+
+def test_lists_may_come_with_commas() -> None:
+    settings = load_settings({}, environment={"MELASCOPE_SERVE_TRUSTED_PROXIES": "10.0.0.1, 10.1.0.0/16"})
+    assert settings.trusted_proxies == ("10.0.0.1", "10.1.0.0/16")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prot = 1", "prot"),
+        ("port = 99999", "port"),
+        ('host = "0.0.0.0"', "nobody would have to sign in"),
+        ('host = "::"', "nobody would have to sign in"),
+        ('host = "clinic.example"', "nobody would have to sign in"),
+        ("max_image_bytes = 999999999999", "max_image_bytes"),
+        ("max_request_bytes = 999999999999", "max_request_bytes"),
+        ('trusted_proxies = ["proxy"]', "trusted_proxies"),
+        ('base_path = "melascope/"', "base_path"),
+        ('[users.ana]\npassword = "plain"', "users.ana.password"),
+        ('[users."a b"]\npassword = "$argon2id$"', "users"),
+        ('[tokens.pacs]\nsha256 = "short"', "tokens.pacs.sha256"),
+        ("port = ", "cannot be read"),
+    ],
+)
+def test_a_contradiction_is_refused_with_its_reason(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=said.replace(".", r"\.")):
+        load_settings({}, file=file, environment={})
+
+
+def test_elsewhere_it_starts_with_somebody_to_sign_in_and_cookies_for_tls_alone() -> None:
+    users = {"ana": {"password": hash_password("x")}}
+    open_to_others = Settings(host="0.0.0.0", users=users)
+    assert open_to_others.secure_cookies
+    assert open_to_others.hosts == ()
+    at_home = Settings(users=users)
+    assert not at_home.secure_cookies
+    assert "localhost" in at_home.hosts
+
+
+def test_a_password_is_not_told_in_a_refusal(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('[users.ana]\npassword = "hunter2"')
+    with pytest.raises(UsageError) as refused:
+        load_settings({}, file=file, environment={})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "localhost.example", ""])
+def test_not_loopback(host: str) -> None:
+    assert not is_loopback(host)
