@@ -30,7 +30,9 @@ def test_from_a_recipe_to_an_assessment(here: Path, melascope_cli: Callable, cas
     evaluated = melascope_cli("evaluate", "runs/tiny", "--bootstrap", "20")
     assert evaluated.status == 0, evaluated.err
     assert (here / "runs" / "tiny" / "evaluation" / "report.html").exists()
-    exported = melascope_cli("export", "runs/tiny", "--without-novelty", "--bootstrap", "20", "--parity-images", "8")
+    exported = melascope_cli(
+        "export", "runs/tiny", "--without-novelty", "--bootstrap", "20", "--parity-images", "8"
+    )
     assert exported.status == 0, exported.err
     bundle = read_bundle(here / "bundles" / "tiny.zip")
     assert bundle.manifest.licence.startswith("Not stated: ask the owner")
@@ -72,7 +74,12 @@ def test_a_leaking_split_needs_a_reason_which_the_card_tells(
     assert melascope_cli(*arguments).status == 5
     assert not (here / "runs").exists()
     assert melascope_cli(*arguments, "--allow-leak", "a rehearsal").status == 0
-    assert melascope_cli("export", "runs/tiny", "--without-novelty", "--bootstrap", "5", "--parity-images", "4").status == 0
+    assert (
+        melascope_cli(
+            "export", "runs/tiny", "--without-novelty", "--bootstrap", "5", "--parity-images", "4"
+        ).status
+        == 0
+    )
     card = read_bundle(here / "bundles" / "tiny.zip").card
     assert "a rehearsal" in card
     assert "No lesion, patient or file is on two sides" not in card

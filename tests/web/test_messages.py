@@ -49,9 +49,9 @@ def test_every_code_that_can_be_shown_has_its_words(language: str) -> None:
         texts
     )
     # `imaging.quality` says in English what it finds; what the pages say has no numbers.
-    assert {f"quality.{code}" for code in vars(quality).get("SENTENCES", {})} <= set(texts)
+    assert {f"quality.{code}" for code in quality.SENTENCES} <= set(texts)
     # `imaging.quality` says in English what it finds; the pages say it without numbers.
-    assert {f"quality.{code}" for code in vars(quality).get("SENTENCES", {})} <= set(texts)
+    assert {f"quality.{code}" for code in quality.SENTENCES} <= set(texts)
     told = {
         code
         for code in problems.catalogue()

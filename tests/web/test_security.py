@@ -128,7 +128,9 @@ def test_one_can_sign_in_again_with_a_cookie_of_a_session_that_is_gone(guarded: 
     assert sign_in(guarded).status_code == 303
 
 
-def test_a_refused_sign_in_is_logged_with_its_address_and_without_its_name(guarded: TestClient, caplog) -> None:
+def test_a_refused_sign_in_is_logged_with_its_address_and_without_its_name(
+    guarded: TestClient, caplog
+) -> None:
     sign_in(guarded, password="wrong")
     [record] = [record for record in caplog.records if record.msg == "sign-in refused"]
     assert (record.code, record.address) == ("unauthenticated", "testclient")

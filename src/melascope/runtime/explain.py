@@ -87,7 +87,7 @@ def render_heatmap(image: RgbImage, heatmap: Heatmap, *, opacity: float = 0.6) -
     heat_HW = strength(heatmap, width_px=image.width_px, height_px=image.height_px)
     colour_HWC = COLOUR_TABLE[np.rint(heat_HW * 255).astype(np.uint8)]
     cover_HW1 = (opacity * heat_HW)[..., None]
-    return np.rint(image.pixels_HWC * (1 - cover_HW1) + colour_HWC * cover_HW1).astype(np.uint8)
+    return np.asarray(np.rint(image.pixels_HWC * (1 - cover_HW1) + colour_HWC * cover_HW1), dtype=np.uint8)
 
 
 def strength(heatmap: Heatmap, *, width_px: int, height_px: int) -> NDArray[np.float32]:

@@ -114,7 +114,9 @@ def cookie_name(settings: Settings, kind: Literal["session", "visitor"]) -> str:
 def set_cookie(settings: Settings, kind: Literal["session", "visitor"], value: str, *, max_age_s: int) -> str:
     """The value of a Set-Cookie header."""
     secure = "; Secure" if settings.secure_cookies else ""
-    return f"{cookie_name(settings, kind)}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}"
+    return (
+        f"{cookie_name(settings, kind)}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}"
+    )
 
 
 async def sign_in(request: Request, name: str, password: str) -> str:
