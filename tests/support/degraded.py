@@ -81,12 +81,12 @@ def hairy(pixels: Pixels, hairs: float, *, seed: int = 0) -> Pixels:
 
 
 def with_ruler(pixels: Pixels, length: float) -> Pixels:
-    """With a ruler of this length, somewhat aslant: an edge and a tick every 4 %."""
+    """With a ruler of this length, somewhat aslant: an edge 1 % wide and a tick every 4 %."""
     layer, draw = _layer(pixels)
-    side, angle = _side(pixels), math.radians(11)
+    side, angle = _side(pixels), math.radians(5)
     start = np.array([0.15 * pixels.shape[1], 0.93 * pixels.shape[0]])
     along, up = np.array([math.cos(angle), -math.sin(angle)]), np.array([-math.sin(angle), -math.cos(angle)])
-    width = max(1, round(side / 200))
+    width = max(1, round(side / 100))
     draw.line([*start, *(start + along * length * side)], fill=255, width=width)
     for tick in np.arange(0, length, 0.04):
         foot = start + along * tick * side

@@ -1,8 +1,8 @@
-"""Thin dark lines in a photograph: hair, and the ticks of a ruler.
+"""Thin dark lines in a photograph: hair, and the edge of a ruler.
 
-`thin_dark` finds what is thin and dark, `long_lines` keeps of it what is long and straight, and `tick_regularity`
-looks in the rest for ticks at equal distances along a line. Lengths are in pixels of a picture of about 300 x 225.
-Morphology is NumPy's, since a cold start should not wait for SciPy's.
+`thin_dark` finds what is thin and dark, `long_lines` keeps of it what is long, and `ruler_line` looks there for one
+line that is straight all along and alone. Lengths are in pixels of a picture of about 300 x 225. Morphology is
+NumPy's, since a cold start should not wait for SciPy's.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _WIDTH_PX = 9  #: lines as wide as this are no longer thin
 _LENGTH_PX = 19  #: lines shorter than this are not hair; pigment network is shorter
 _DIRECTIONS: tuple[Step, ...] = ((0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1))
 
-_TICK_DEPTH = 14  #: levels of 255 by which a tick is darker than what is around it
-_SPACINGS_PX = np.array([2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9, 10, 12])
-_N_ANGLES = 16
-_ANGLES = np.arange(_N_ANGLES) * np.pi / _N_ANGLES
-_MARGIN_PX = 26  #: further than any tooth of a comb reaches: two spacings, and rounding
-_STRIP_PX = 6.0  #: width of the strips along which ticks are counted
-_MAX_POINTS = 256  #: dark points that are looked at; of more, an even selection
-_CHANCE_TICKS = 5.0  #: so that a few ticks amid nothing are not infinitely regular
+_LINE_DEPTH = 10  #: levels of 255 by which a ruler's edge is darker than what is around it
+_FRAME_PX = 4  #: lines this near the border are the picture's frame
+_ANGLES = np.arange(96) * np.pi / 96
+_STRIP_PX = 2  #: a straight line stays within a strip as wide as this
+_BESIDE = 8  #: strips to either side in which other lines are looked for, but for the next two
+_GAP_PX = 12  #: a longer gap ends a line
+_MAX_POINTS = 400  #: dark points that are looked at; of more, an even selection
+_CROWD = 8  #: points a strip beside a line that halve its weight
 
 
 def thin_dark(luma_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -83,54 +83,36 @@ def _along(pixels_HW: NDArray[np.uint8], extreme: np.ufunc, step: Step, count: i
     return pixels_HW
 
 
-def tick_regularity(depth_HW: NDArray[np.uint8], lines_HW: NDArray[np.uint8]) -> float:
-    """How far ticks at equal distances along a line outnumber what chance gives; 0 for none.
+def ruler_line(lines_HW: NDArray[np.uint8]) -> float:
+    """Length of the straightest of `long_lines`, as a share of the picture's diagonal; less where it is not alone.
 
-    A dark point that is on no long line counts for a spacing and an angle if the two next to it on either side are
-    dark as well and the places half-way between them are not. Those of one strip along that angle are counted; the
-    fullest strip is compared with the average over all spacings and angles, since texture fits many of them a little.
+    The edge of a ruler is straight over a third of the picture. A hair seldom is, and where there is much of it,
+    some lie in a row by chance: the length is divided by 1 + n/8, n being the dark points a strip beside it. A
+    Hough transform (Duda and Hart, Commun. ACM 15:11, 1972) finds the strip, 2 pixels wide, with the most points.
     """
-    dark_HW = np.pad((depth_HW > _TICK_DEPTH) & (lines_HW < depth_HW // 2), _MARGIN_PX)
-    dark = dark_HW.ravel()
-    points = np.flatnonzero(dark)
-    thinning = -(-len(points) // _MAX_POINTS)
+    inner_HW = lines_HW[_FRAME_PX:-_FRAME_PX, _FRAME_PX:-_FRAME_PX]
+    y, x = np.nonzero(inner_HW > _LINE_DEPTH)
+    thinning = -(-len(y) // _MAX_POINTS)
     if not thinning:
         return 0.0
-    points = points[::thinning]
-    comb, at = _fitting_combs(dark, points, dark_HW.shape[1])
-    if not len(comb):
-        return 0.0
-    y, x = np.divmod(points[at], dark_HW.shape[1])
-    angle = _ANGLES[comb % _N_ANGLES]
-    across = y * np.cos(angle) - x * np.sin(angle)
-    strip = ((across - across.min()) / _STRIP_PX).astype(np.intp)
-    n_strips, n_combs = int(strip.max()) + 2, len(_SPACINGS_PX) * _N_ANGLES
-    counts = (
-        np.bincount(comb * n_strips + strip, minlength=n_combs * n_strips).reshape(n_combs, n_strips)
-        * thinning
+    y, x = y[::thinning], x[::thinning]
+    across_AN = np.outer(np.cos(_ANGLES), y) - np.outer(np.sin(_ANGLES), x)
+    strip_AN = ((across_AN - across_AN.min()) / _STRIP_PX).astype(np.intp) + _BESIDE
+    n_strips = int(strip_AN.max()) + _BESIDE + 1
+    flat_AN = strip_AN + n_strips * np.arange(len(_ANGLES))[:, None]
+    counts_AS = np.bincount(flat_AN.ravel(), minlength=len(_ANGLES) * n_strips).reshape(-1, n_strips)
+    angle, strip = np.unravel_index(counts_AS.argmax(), counts_AS.shape)
+    beside = np.delete(
+        counts_AS[angle, strip - _BESIDE : strip + _BESIDE + 1], slice(_BESIDE - 2, _BESIDE + 3)
     )
-    fullest = (counts[:, 1:] + counts[:, :-1]).max()  # a ruler may lie across the edge between two strips
-    return float(fullest / (counts.sum() / n_combs + _CHANCE_TICKS))
+    along = (y * np.sin(_ANGLES[angle]) + x * np.cos(_ANGLES[angle]))[strip_AN[angle] == strip]
+    crowd = thinning * float(beside.mean())
+    return _longest_run(along, _GAP_PX + thinning) / math.hypot(*lines_HW.shape) / (1 + crowd / _CROWD)
 
 
-def _fitting_combs(
-    dark: NDArray[np.bool_], points: NDArray[np.intp], width: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Which combs (spacing and angle) fit which points: indices of combs, and of points, in pairs."""
-    spacing, angle = (grid.ravel() for grid in np.meshgrid(_SPACINGS_PX, _ANGLES, indexing="ij"))
-
-    def offset(teeth: float) -> NDArray[np.intp]:
-        down, right = np.rint(teeth * spacing * np.sin(angle)), np.rint(teeth * spacing * np.cos(angle))
-        offsets: NDArray[np.intp] = (down * width + right).astype(np.intp)
-        return offsets
-
-    def dark_at(teeth: float) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = dark[points + offset(teeth)[:, None]]
-        return found
-
-    comb, at = np.nonzero(dark_at(1) & dark_at(-1) & ~dark_at(0.5) & ~dark_at(-0.5))
-    centre = points[at]
-    fits = np.ones(len(at), dtype=bool)
-    for teeth in (2, -2):
-        fits &= dark[centre + offset(teeth)[comb]] & ~dark[centre + offset(0.75 * teeth)[comb]]
-    return comb[fits], at[fits]
+def _longest_run(places: NDArray[np.float64], gap: float) -> float:
+    """Length of the longest stretch of a line with no gap wider than `gap` between the places on it."""
+    ordered = np.sort(places)
+    ends = np.flatnonzero(np.diff(ordered, append=np.inf) > gap)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    return float((ordered[ends] - ordered[starts]).max())

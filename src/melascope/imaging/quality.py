@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from melascope.domain.assessment import QualityFinding, Severity
-from melascope.imaging.dark_lines import long_lines, small_bright, thin_dark, tick_regularity
+from melascope.imaging.dark_lines import long_lines, ruler_line, small_bright, thin_dark
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,13 +29,14 @@ class Quality:
     skin_luma: float  #: 95th percentile of the luma at coarse scale, 0 to 255
     burnt: float  #: share of the centre that is white or nearly so at coarse scale
     blur_px: float  #: standard deviation of the blur, see `_blur_px`; NaN where nothing has an edge
+    coarse_blur_px: float  #: the same, measured at coarse scale, where strong blur and noise are told apart
     glare: float  #: share of the centre in small white spots
     hair: (
         float  #: share under long thin dark lines: of the centre, or of what surrounds it where that is less
     )
     lesion_cut: float  #: share of the picture's border that has the colour of a lesion
     dark_corners: float  #: share of the picture that is black and reaches its border
-    ruler: float  #: see `tick_regularity`
+    ruler: float  #: length of a lone straight dark line in diagonals, see `ruler_line`
     ink: float  #: share of what surrounds the centre that is far bluer or greener than the skin
 
 
@@ -55,18 +56,19 @@ _LIMITS = (
     _Limit("too-dark", "unusable", "skin_luma", 30, -1),
     _Limit("too-dark", "poor", "skin_luma", 80, -1),
     # White tells nothing: more than a quarter of the centre, and part of the lesion is likely gone.
-    _Limit("too-bright", "unusable", "burnt", 0.8, 1),
-    _Limit("too-bright", "poor", "burnt", 0.25, 1),
+    _Limit("too-bright", "unusable", "burnt", 0.9, 1),
+    _Limit("too-bright", "poor", "burnt", 0.5, 1),
     # Network and dots are 2 to 4 pixels wide in the copy.
-    _Limit("blurred", "unusable", "blur_px", 5, 1),
+    _Limit("blurred", "unusable", "coarse_blur_px", 18, 1),
+    _Limit("blurred", "poor", "coarse_blur_px", 14, 1),
     _Limit("blurred", "poor", "blur_px", 2, 1),
     _Limit("low-resolution", "unusable", "short_side_px", 64, -1),
     _Limit("low-resolution", "poor", "short_side_px", 128, -1),
     _Limit("glare", "poor", "glare", 0.005, 1),
     _Limit("hair", "poor", "hair", 0.12, 1),
-    _Limit("lesion-cut", "poor", "lesion_cut", 0.15, 1),
+    _Limit("lesion-cut", "poor", "lesion_cut", 0.1, 1),
     _Limit("dark-corners", "note", "dark_corners", 0.02, 1),
-    _Limit("ruler", "note", "ruler", 10, 1),
+    _Limit("ruler", "note", "ruler", 0.25, 1),
     _Limit("ink", "note", "ink", 0.02, 1),
 )
 
@@ -81,7 +83,7 @@ SENTENCES = {
     "hair": "Hair covers much of the lesion. Clip it or comb it aside and photograph the lesion again.",
     "lesion-cut": "The lesion seems to reach beyond the picture. Photograph it from further away, with skin around it.",
     "dark-corners": "{value:.0%} of the picture is the dermoscope's dark rim. Zoom in, or crop if the lesion allows.",
-    "ruler": "There seems to be a ruler in the picture. Keep it away from the lesion.",
+    "ruler": "There seems to be a ruler in the picture, or a long straight hair. Keep both away from the lesion.",
     "ink": "There seems to be ink, or a coloured marker, beside the lesion. Photograph lesions before marking them.",
 }
 
@@ -102,7 +104,7 @@ def findings(quality: Quality) -> tuple[QualityFinding, ...]:
     return tuple(found.values())
 
 
-_COARSE = 4  #: the coarse copy's sides are this many times smaller than the reduced copy's
+COARSE = 4  #: the coarse copy's sides are this many times smaller than the reduced copy's
 
 
 def measure(pixels_HWC: NDArray[np.uint8]) -> Quality:
@@ -113,29 +115,27 @@ def measure(pixels_HWC: NDArray[np.uint8]) -> Quality:
     pixels_HWC
         sRGB, shape (height, width, 3), at least 28 pixels either way.
     """
-    copy = _reduced_copy(pixels_HWC)
+    copy = reduced_copy(pixels_HWC)
     luma_HW = np.asarray(copy.convert("L"))
-    coarse = copy.reduce(_COARSE)
+    coarse = copy.reduce(COARSE)
     coarse_luma = coarse.convert("L")
     coarse_luma_HW = np.asarray(coarse_luma)
     skin_luma = float(_levels(coarse_luma, 0.95)[0])
     rim_HW = _reached_from_border(coarse_luma_HW < _RIM_LUMA * skin_luma)
-    depth_HW = thin_dark(luma_HW)
-    lines_HW = long_lines(depth_HW)
-    skin_C = _skin(coarse)
-    colour_HWC = _log(np.asarray(coarse)) - skin_C
+    lines_HW = long_lines(thin_dark(luma_HW))
     return Quality(
         short_side_px=float(min(pixels_HWC.shape[:2])),
         contrast=float((_levels(coarse, 0.99) - _levels(coarse, 0.01)).max()),
         skin_luma=skin_luma,
         burnt=_shares(coarse_luma_HW >= _BURNT_LUMA)[0],
         blur_px=_blur_px(luma_HW, rim_HW),
+        coarse_blur_px=COARSE * _blur_px(coarse_luma_HW, rim_HW[::COARSE, ::COARSE]),
         glare=_glare(copy),
         hair=min(_shares(lines_HW > _HAIR_DEPTH)),
-        lesion_cut=_lesion_cut(colour_HWC, _log(_levels(coarse, 0.5)) - skin_C),
+        lesion_cut=_lesion_cut(coarse),
         dark_corners=float(rim_HW.mean()),
-        ruler=tick_regularity(depth_HW, lines_HW),
-        ink=_ink(colour_HWC),
+        ruler=ruler_line(lines_HW),
+        ink=_ink(coarse),
     )
 
 
@@ -144,7 +144,7 @@ def measure(pixels_HWC: NDArray[np.uint8]) -> Quality:
 _COPY_PX = 300 * 225  #: area of the reduced copy
 
 
-def _reduced_copy(pixels_HWC: NDArray[np.uint8]) -> Image.Image:
+def reduced_copy(pixels_HWC: NDArray[np.uint8]) -> Image.Image:
     """The photograph at `_COPY_PX`, or as it is if it is smaller.
 
     Of a large photograph four pixels of each cell are averaged, not all: Pillow alone would take ten times as long
@@ -217,10 +217,8 @@ def _glare(copy: Image.Image) -> float:
 
 _BOX = 3  #: side of the box by which the picture is blurred again, twice
 _REBLUR_VARIANCE = 2 * (_BOX**2 - 1) / 12  #: of two such boxes, in square pixels
-_ROUNDING = (
-    1 / 3
-)  #: what rounding to 8 bits adds to the square of a central difference, on average over both axes
-_TILE = 16
+_ROUNDING = 1 / 3  #: what rounding to 8 bits adds to the squared slope, on average
+_TILE = 8
 _MIN_EDGE = 1.0  #: mean square of the gradient in levels a pixel, below which a tile has no edge
 _MAX_BLUR_PX = 16.0  #: blur beyond this is not told apart
 
@@ -229,7 +227,7 @@ def _blur_px(luma_HW: NDArray[np.uint8], rim_HW: NDArray[np.bool_]) -> float:
     """Blur of the sharpest kind of edge there is, as the standard deviation of a Gaussian, in pixels of the copy.
 
     Blurring again by a known amount softens a sharp edge much and a soft one little: an edge of variance s² falls
-    in the square of its slope by 1 + r²/s². Estimated in tiles of 16 pixels off the dermoscope's rim; the answer is
+    in the square of its slope by 1 + r²/s². Estimated in tiles of 8 pixels off the dermoscope's rim; the answer is
     the median of the quarter with the strongest edges.
 
     References
@@ -240,10 +238,10 @@ def _blur_px(luma_HW: NDArray[np.uint8], rim_HW: NDArray[np.bool_]) -> float:
     soft_HW = _box_sum(_box_sum(sharp_HW))  # at most 81 x 255, which int16 holds
     sharp_TT = _tile_means(_squared_slope(sharp_HW[_BOX - 1 : 1 - _BOX, _BOX - 1 : 1 - _BOX])) - _ROUNDING
     soft_TT = _tile_means(_squared_slope(soft_HW)) / _BOX**8
-    usable_TT = (soft_TT > _MIN_EDGE) & ~_tiles_near(rim_HW, soft_TT.shape)
-    if not usable_TT.any():
+    used_TT = (soft_TT > _MIN_EDGE) & ~_tiles_near(rim_HW, soft_TT.shape)
+    if not used_TT.any():
         return math.nan
-    sharp, soft = sharp_TT[usable_TT], soft_TT[usable_TT]
+    sharp, soft = sharp_TT[used_TT], soft_TT[used_TT]
     strongest = soft >= np.quantile(soft, 0.75)
     excess = np.maximum(sharp[strongest] / soft[strongest] - 1, _REBLUR_VARIANCE / _MAX_BLUR_PX**2)
     return float(np.median(np.sqrt(_REBLUR_VARIANCE / excess)))
@@ -270,7 +268,7 @@ def _tiles_near(rim_HW: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np
     """Tiles that hold some of the rim, and their neighbours."""
     y, x = np.nonzero(rim_HW)
     near_TT = np.zeros((shape[0] + 2, shape[1] + 2), dtype=bool)
-    row, column = (np.minimum(at * _COARSE // _TILE, n - 1) for at, n in zip((y, x), shape, strict=True))
+    row, column = (np.minimum(at * COARSE // _TILE, n - 1) for at, n in zip((y, x), shape, strict=True))
     for down in range(3):
         for right in range(3):
             near_TT[row + down, column + right] = True
@@ -284,9 +282,9 @@ _LOG_OFFSET = np.float32(8)  #: levels, so that black is not infinitely dark
 
 # A logistic regression, fitted to the border pixels of HAM10000 by `benchmarks/quality.py fit`: a lesion darkens
 # green and blue more than red, where shade darkens all alike; and it reaches the border of dark pictures more often.
-_LESION_PIXEL = np.array((18.8, -7.0, -6.1), np.float32)
-_LESION_PICTURE = np.array((1.9, -2.6, -4.3), np.float32)
-_LESION_OFFSET = -5.0
+_LESION_PIXEL = np.array((15.6, -5.6, -5.9), np.float32)
+_LESION_PICTURE = np.array((-0.2, -1.4, -5.1), np.float32)
+_LESION_OFFSET = -5.2
 
 _INK_COLDER = 0.3  #: by how much ink's green or blue gains on red, in logarithms
 _INK_DARKEST = -1.2  #: logarithm of green against skin's, below which colour is guesswork
@@ -304,12 +302,26 @@ def _skin(coarse: Image.Image) -> NDArray[np.float32]:
     return _log(np.median(reddest_NC, axis=0))
 
 
-def _lesion_cut(colour_HWC: NDArray[np.float32], typical_C: NDArray[np.float32]) -> float:
-    border_NC = np.concatenate([colour_HWC[0], colour_HWC[-1], colour_HWC[1:-1, 0], colour_HWC[1:-1, -1]])
+def border_colours(coarse: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Colours of the picture's border, and its typical one: logarithms of red, green and blue against the skin's.
+
+    Returns
+    -------
+    ndarray, ndarray
+        Shapes (n, 3), the rows at the top and bottom and then the columns between them, and (3,).
+    """
+    log_HWC, skin_C = _log(np.asarray(coarse)), _skin(coarse)
+    border_NC = np.concatenate([log_HWC[0], log_HWC[-1], log_HWC[1:-1, 0], log_HWC[1:-1, -1]])
+    return border_NC - skin_C, _log(_levels(coarse, 0.5)) - skin_C
+
+
+def _lesion_cut(coarse: Image.Image) -> float:
+    border_NC, typical_C = border_colours(coarse)
     return float((border_NC @ _LESION_PIXEL + typical_C @ _LESION_PICTURE + _LESION_OFFSET > 0).mean())
 
 
-def _ink(colour_HWC: NDArray[np.float32]) -> float:
-    red_HW, green_HW, blue_HW = np.moveaxis(colour_HWC, 2, 0)
+def _ink(coarse: Image.Image) -> float:
+    relative_HWC = _log(np.asarray(coarse)) - _log(_levels(coarse, 0.95))
+    red_HW, green_HW, blue_HW = np.moveaxis(relative_HWC, 2, 0)
     cold_HW = np.maximum(green_HW, blue_HW) - red_HW > _INK_COLDER
     return _shares(cold_HW & (green_HW > _INK_DARKEST))[1]
