@@ -64,19 +64,19 @@ def test_a_dark_border_is_not_taken_for_skin():
 
 def test_what_is_fitted_on_drawn_pictures_refuses_others_and_knows_lesions():
     model = fit_by_exposure(
-        [lambda n=n: lesion(n) for n in range(100)],
+        [lambda n=n: lesion(n) for n in range(60)],
         embed,
         SPEC,
         foreign=[lambda: np.full((64, 64, 3), 255, dtype=np.uint8)] * 3,
-        n_familiar=80,
-        n_varied=40,
-        n_drawn=100,
-        n_spoiled=30,
+        n_familiar=60,
+        n_varied=30,
+        n_drawn=60,
+        n_spoiled=20,
     )
-    familiar = [to_uint8(lesion(1000 + n), SPEC) for n in range(60)]
-    foreign = [to_uint8(drawn_picture(10**6 + n), SPEC) for n in range(60)]
+    familiar = [to_uint8(lesion(1000 + n), SPEC) for n in range(30)]
+    foreign = [to_uint8(drawn_picture(10**6 + n), SPEC) for n in range(30)]
     score_N = model.score(embed(familiar + foreign), np.stack([appearance(p) for p in familiar + foreign]))
-    assert roc_auc_score(np.repeat([0, 1], 60), score_N) > 0.95
+    assert roc_auc_score(np.repeat([0, 1], 30), score_N) > 0.95
 
 
 def test_without_photographs_there_is_no_model():

@@ -21,7 +21,7 @@ from melascope.errors import MelascopeError
 
 METHOD = "logistic regression of embedding and appearance against foreign pictures"
 
-_PENALTY = 0.01  # on the squared weights of standardised traits, beside the mean loss
+_PENALTY = 0.003  # on the squared weights of standardised traits, beside the mean loss
 _CONSTANT = 1e-9  # deviation, relative to the mean, that is mere rounding
 _ROUNDING = 1e-9  # of summed votes, which are fractions of one lesion
 _EMBEDDING, _APPEARANCE, _BIAS = "embedding_weight", "appearance_weight", "bias"
@@ -161,7 +161,7 @@ def fit_novelty(
     ----------
     familiar_embedding_NE, familiar_appearance_NA
         Shapes (n, e) and (n, a): images of lesions that the network was trained on, and copies of them as other
-        cameras might give them.
+        clinics might give them.
     foreign_embedding_ME, foreign_appearance_MA
         Shapes (m, e) and (m, a): pictures that show no lesion; the more kinds, the better.
 
@@ -220,7 +220,7 @@ def fit_limits(
     lesions_N: list[str],
     *,
     unusual: float = 0.05,
-    foreign: float = 0.02,
+    foreign: float = 0.015,
     method: str = METHOD,
 ) -> NoveltyLimits:
     """The lowest limits that keep the promised rates of false alarms.

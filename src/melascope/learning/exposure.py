@@ -1,4 +1,4 @@
-"""Fitting a network's novelty model: lesions, as they are and as other cameras give them, against other pictures."""
+"""Fitting a network's novelty model: lesions, as they are and as other clinics give them, against other pictures."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from itertools import islice
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw
 
 from melascope.decision.novelty import NoveltyModel, fit_novelty
 from melascope.errors import MelascopeError
 from melascope.imaging.appearance import appearance
 from melascope.imaging.preprocess import PreprocessSpec, to_uint8
-from melascope.learning.foreign import SIDE_PX, as_uint8, coordinates, drawn_picture
+from melascope.learning.foreign import SIDE_PX, as_uint8, drawn_picture
 
 _BATCH = 16
 _SKIN_LIGHT = 70  # of 255: what is darker than this at the border is hair, ink or the tube, not skin
@@ -45,7 +45,7 @@ def fit_by_exposure(
     foreign
         Each gives the pixels of a picture that shows no lesion, beside those that are drawn.
     n_familiar, n_varied, n_drawn, n_spoiled
-        Photographs as they are (at most), as other cameras might give them, drawn pictures, and photographs without
+        Photographs as they are (at most), as other clinics might give them, drawn pictures, and photographs without
         their lesion.
 
     Raises
@@ -121,27 +121,71 @@ def spoiled_picture(pixels_HWC: NDArray[np.uint8], seed: int) -> NDArray[np.uint
 
 
 def varied_picture(pixels_HWC: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """A photograph of a lesion as another camera might give it, still familiar: shape (320, 320, 3)."""
+    """A photograph of a lesion as another clinic might give it, still familiar: shape (320, 320, 3).
+
+    Half of the time smaller, with more skin around it; often with a ruler, ink, a sticker or hair; in another light.
+    """
     random = np.random.default_rng(seed)
-    height_px, width_px = pixels_HWC.shape[:2]
-    side = min(height_px, width_px) * random.uniform(0.55, 1)
-    left, top = random.uniform(0, width_px - side), random.uniform(0, height_px - side)
-    box = (left, top, left + side, top + side)
-    view = Image.fromarray(pixels_HWC).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC, box=box)
-    view = view.rotate(90 * int(random.integers(4)))
-    if random.random() < 0.25:
-        view = view.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 2.5)))
-    pixels = 255 * (np.asarray(view) / 255) ** random.uniform(0.75, 1.35)
-    mean_C = pixels.mean(axis=(0, 1))
-    gain_C = np.exp(random.normal(0, 0.09, 3)) * random.uniform(0.8, 1.15)
-    pixels = (pixels - mean_C) * random.uniform(0.75, 1.25) + mean_C * gain_C
-    if random.random() < 0.25:  # the tube of the dermoscope
-        y, x = coordinates()
-        off_x, off_y = random.normal(0, 0.08, 2)
-        pixels = pixels * (np.hypot(x - off_x, y - off_y) < random.uniform(0.9, 1.35))[..., None]
-    if random.random() < 0.1:
-        pixels = pixels + random.normal(0, random.uniform(2, 10), pixels.shape)
-    return as_uint8(pixels)
+    if random.random() < 0.5:
+        border = int(min(pixels_HWC.shape[:2]) * random.uniform(0.1, 0.45))
+        pixels_HWC = np.pad(pixels_HWC, ((border, border), (border, border), (0, 0)), mode="symmetric")
+    image = _square(pixels_HWC).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
+    for addition, chance in ((_add_ruler, 0.35), (_add_ink, 0.35), (_add_sticker, 0.2), (_add_hair, 0.3)):
+        if random.random() < chance:
+            addition(image, random)
+    light_C = np.exp(random.normal(0, 0.06, 3)) * random.uniform(0.85, 1.1)
+    return as_uint8(np.asarray(image) * light_C)
+
+
+def _at_the_rim(random: Generator, distance: float) -> NDArray[np.float64]:
+    """A point in some direction from the middle, at that share of the side."""
+    angle = random.uniform(0, 2 * np.pi)
+    return SIDE_PX * (0.5 + distance * np.array([np.cos(angle), np.sin(angle)]))
+
+
+def _add_ruler(image: Image.Image, random: Generator) -> None:
+    length, step = random.uniform(100, 220), random.uniform(5, 14)
+    left, y = random.uniform(0, SIDE_PX - length), SIDE_PX * random.uniform(0.75, 0.97)
+    mask = Image.new("L", image.size)
+    lines = ImageDraw.Draw(mask)
+    lines.line([left, y, left + length, y], fill=255)
+    for mark in range(int(length / step) + 1):
+        x = left + mark * step
+        lines.line([x, y, x, y - (5 if mark % 5 else 10)], fill=255)
+    image.paste((60, 50, 50), (0, 0), mask.rotate(random.normal(0, 15)))
+
+
+def _add_ink(image: Image.Image, random: Generator) -> None:
+    for _ in range(random.integers(1, 6)):
+        spread, n = random.uniform(4, 14), random.integers(4, 25)
+        points = _at_the_rim(random, random.uniform(0.3, 0.48)) + random.normal(0, spread, (n, 2))
+        violet = as_uint8(random.normal([70, 40, 110], 25))
+        ImageDraw.Draw(image).line(
+            [tuple(point) for point in points.tolist()],
+            fill=tuple(violet.tolist()),
+            width=int(random.integers(1, 6)),
+        )
+
+
+def _add_sticker(image: Image.Image, random: Generator) -> None:
+    radius = SIDE_PX * random.uniform(0.2, 0.45)
+    x, y = _at_the_rim(random, 0.5 + radius / SIDE_PX * random.uniform(0, 0.6))
+    for share in (1.0, 0.6) if random.random() < 0.5 else (1.0,):
+        r = radius * share
+        colour = tuple(random.integers(0, 256, 3).tolist())
+        ImageDraw.Draw(image).ellipse([x - r, y - r, x + r, y + r], fill=colour)
+
+
+def _add_hair(image: Image.Image, random: Generator) -> None:
+    for _ in range(random.integers(5, 60)):
+        steps = random.normal(0, 1.5, (30, 2)) + random.normal(0, 6, 2)
+        points = random.uniform(0, SIDE_PX, 2) + steps.cumsum(axis=0)
+        brown = as_uint8(random.uniform(20, 90) * np.array([1, 0.85, 0.75]))
+        ImageDraw.Draw(image).line(
+            [tuple(point) for point in points.tolist()],
+            fill=tuple(brown.tolist()),
+            width=int(random.integers(1, 3)),
+        )
 
 
 def _square(pixels_HWC: NDArray[np.uint8]) -> Image.Image:

@@ -57,7 +57,7 @@ def _floats(image: Image.Image) -> Floats:
     return np.asarray(image, dtype=np.float64)
 
 
-def coordinates() -> tuple[Floats, Floats]:
+def _coordinates() -> tuple[Floats, Floats]:
     """y and x of every pixel, from -1 to 1."""
     y, x = np.mgrid[-1 : 1 : SIDE_PX * 1j, -1 : 1 : SIDE_PX * 1j]
     return y, x
@@ -96,7 +96,7 @@ def _noise(random: Generator, slope: float, *, channels: int = 1) -> Floats:
 
 def _ellipse_distance(random: Generator, *, centre: Floats, axes: Floats) -> tuple[Floats, Floats]:
     """Offsets from the centre of a turned ellipse, in units of its axes."""
-    y, x = coordinates()
+    y, x = _coordinates()
     angle = random.uniform(0, 2 * np.pi)
     u = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
     v = (y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle)
@@ -137,7 +137,7 @@ def surface(random: Generator) -> Floats:
     """One colour or a gradient of two, with some grain."""
     pixels = np.broadcast_to(_colour(random), (SIDE_PX, SIDE_PX, 3)).astype(np.float64)
     if random.random() < 0.6:
-        y, x = coordinates()
+        y, x = _coordinates()
         angle = random.uniform(0, 2 * np.pi)
         ramp = x * np.cos(angle) + y * np.sin(angle)
         if random.random() < 0.4:
@@ -181,7 +181,7 @@ def leaves(random: Generator) -> Floats:
 
 def waves(random: Generator) -> Floats:
     """Straight or bent stripes between two colours."""
-    y, x = coordinates()
+    y, x = _coordinates()
     wave = np.zeros((SIDE_PX, SIDE_PX))
     for _ in range(random.integers(1, 4)):
         angle = random.uniform(0, np.pi)
@@ -275,7 +275,7 @@ def bands(random: Generator) -> Floats:
     """A field in false colours, smooth or in steps."""
     field = _noise(random, random.uniform(1.5, 3))[..., 0]
     if random.random() < 0.4:
-        y, x = coordinates()
+        y, x = _coordinates()
         rings = np.hypot(x - random.normal(0, 0.3), y - random.normal(0, 0.3)) * random.uniform(2, 8)
         field = 0.3 * field + rings + np.arctan2(y, x) * random.integers(0, 5)
     n = int(random.integers(3, 9))
