@@ -78,7 +78,7 @@ def command(
     found = find_images(paths)
     tell_left_out(found)
     assessor = Assessor(load_bundle(bundle_name), threads=threads)
-    report = Report(bundle_id=assessor.bundle.id)
+    report = Report(bundle_id=assessor.bundle.id, prevalence_is_stated=prevalence is not None)
     saver = HeatmapFolder(heatmap_folder) if heatmap_folder else None
     for images in _read(found.images, report, limits):
         assessments = assessor.assess(

@@ -19,7 +19,7 @@ from melascope.cli.image_files import printable, spreadsheet_cell
 from melascope.domain.assessment import AssessedImage, Assessment, Decision, PredictiveValues
 from melascope.errors import MelascopeError
 from melascope.runtime.assessment_json import to_jsonable
-from melascope.runtime.reasons import percent
+from melascope.runtime.reasons import percent, stated_percent
 
 if TYPE_CHECKING:
     from melascope.runtime.assessor import Assessor
@@ -40,6 +40,7 @@ class Report:
     """What came of the images, so far."""
 
     bundle_id: str
+    prevalence_is_stated: bool  #: by the user
     assessments: list[Assessment] = field(default_factory=list)
     problems: list[tuple[Path, MelascopeError]] = field(default_factory=list)
     #: One an image, in the order of the assessments' images; None where there is no heatmap. Empty if not asked for.
@@ -71,11 +72,14 @@ def print_table(report: Report, assessor: Assessor) -> None:
         console.print(
             f"Bundle {report.bundle_id}; operating point {used.operating_point}, threshold {threshold}."
         )
-        console.print(_worth(used.predictive_values))
+        stated = any(
+            reason.code == "stated-prevalence" for each in report.assessments for reason in each.reasons
+        )
+        console.print(_worth(used.predictive_values, stated=stated))
     console.print(Text(assessor.manifest.intended_use, style="italic"))
 
 
-def _worth(values: PredictiveValues) -> str:
+def _worth(values: PredictiveValues, *, stated: bool) -> str:
     (low, high), (npv_low, npv_high) = values.ppv_interval, values.npv_interval
     referred = (
         "nobody is referred"
@@ -87,7 +91,8 @@ def _worth(values: PredictiveValues) -> str:
         if values.npv is None
         else f"{percent(1 - values.npv)} of those not referred ({percent(1 - npv_high)} to {percent(1 - npv_low)})"
     )
-    return f"Where {percent(values.prevalence)} of lesions are melanomas, {referred}, and {others}."
+    whose = "as stated" if stated else "as among the calibration cases; state your own with --prevalence"
+    return f"Where {stated_percent(values.prevalence)} of lesions are melanomas ({whose}), {referred}, and {others}."
 
 
 def _heatmap_line(image: AssessedImage, file: Path | None) -> str:

@@ -75,6 +75,8 @@ def sentence(template: str, values: Mapping[str, float | int | str]) -> str:
     for name, value in values.items():
         if name == "diagnoses":
             shown[name] = ", ".join(Diagnosis(code).label for code in str(value).split())
+        elif name == "prevalence" and isinstance(value, float):
+            shown[name] = stated_percent(value)
         elif isinstance(value, float):
             shown[name] = percent(value, decimals=decimals)
         else:
@@ -179,6 +181,16 @@ def percent(fraction: float, *, decimals: int = 0) -> str:
             return "over 99.9 %"
         if fraction < 0.01 or fraction > 0.99:
             decimals = max(decimals, 1)
+    return f"{fraction * 100:.{decimals}f} %"
+
+
+def stated_percent(fraction: float) -> str:
+    """A fraction with the decimals that it was stated with if these are two at most, else with one.
+
+    >>> stated_percent(0.02), stated_percent(0.025), stated_percent(0.0012), stated_percent(0.1036)
+    ('2 %', '2.5 %', '0.12 %', '10.36 %')
+    """
+    decimals = next((d for d in range(3) if abs(round(fraction * 100, d) - fraction * 100) < 1e-9), 1)
     return f"{fraction * 100:.{decimals}f} %"
 
 
