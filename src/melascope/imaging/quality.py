@@ -59,9 +59,9 @@ _LIMITS = (
     _Limit("too-bright", "unusable", "burnt", 0.9, 1),
     _Limit("too-bright", "poor", "burnt", 0.5, 1),
     # Network and dots are 2 to 4 pixels wide in the copy.
-    _Limit("blurred", "unusable", "coarse_blur_px", 18, 1),
-    _Limit("blurred", "poor", "coarse_blur_px", 14, 1),
-    _Limit("blurred", "poor", "blur_px", 2, 1),
+    _Limit("blurred", "unusable", "coarse_blur_px", 12.5, 1),
+    _Limit("blurred", "poor", "coarse_blur_px", 9.5, 1),
+    _Limit("blurred", "poor", "blur_px", 1.3, 1),
     _Limit("low-resolution", "unusable", "short_side_px", 64, -1),
     _Limit("low-resolution", "poor", "short_side_px", 128, -1),
     _Limit("glare", "poor", "glare", 0.005, 1),
@@ -226,13 +226,14 @@ _MAX_BLUR_PX = 16.0  #: blur beyond this is not told apart
 def _blur_px(luma_HW: NDArray[np.uint8], rim_HW: NDArray[np.bool_]) -> float:
     """Blur of the sharpest kind of edge there is, as the standard deviation of a Gaussian, in pixels of the copy.
 
-    Blurring again by a known amount softens a sharp edge much and a soft one little: an edge of variance s² falls
-    in the square of its slope by 1 + r²/s². Estimated in tiles of 8 pixels off the dermoscope's rim; the answer is
-    the median of the quarter with the strongest edges.
+    Blurring again by a known amount softens a sharp edge much and a soft one little: blurred by a variance of r²,
+    the squared slope of an edge of variance s², summed across it, falls to 1 / sqrt(1 + r²/s²). Measured in tiles
+    of 8 pixels off the dermoscope's rim; the answer is the median of the quarter with the strongest edges.
 
     References
     ----------
-    Zhuo and Sim, "Defocus map estimation from a single image", Pattern Recognition 44:1852 (2011), equation 6.
+    Zhuo and Sim, "Defocus map estimation from a single image", Pattern Recognition 44:1852 (2011), who take the
+    slope's peak instead.
     """
     sharp_HW = luma_HW.astype(np.int16)
     soft_HW = _box_sum(_box_sum(sharp_HW))  # at most 81 x 255, which int16 holds
@@ -243,8 +244,10 @@ def _blur_px(luma_HW: NDArray[np.uint8], rim_HW: NDArray[np.bool_]) -> float:
         return math.nan
     sharp, soft = sharp_TT[used_TT], soft_TT[used_TT]
     strongest = soft >= np.quantile(soft, 0.75)
-    excess = np.maximum(sharp[strongest] / soft[strongest] - 1, _REBLUR_VARIANCE / _MAX_BLUR_PX**2)
-    return float(np.median(np.sqrt(_REBLUR_VARIANCE / excess)))
+    excess = (sharp[strongest] / soft[strongest]) ** 2 - 1
+    return float(
+        np.median(np.sqrt(_REBLUR_VARIANCE / np.maximum(excess, _REBLUR_VARIANCE / _MAX_BLUR_PX**2)))
+    )
 
 
 def _box_sum(pixels_HW: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -281,10 +284,9 @@ _HAIR_DEPTH = 12  #: levels by which hair is darker than what is around it
 _LOG_OFFSET = np.float32(8)  #: levels, so that black is not infinitely dark
 
 # A logistic regression, fitted to the border pixels of HAM10000 by `benchmarks/quality.py fit`: a lesion darkens
-# green and blue more than red, where shade darkens all alike; and it reaches the border of dark pictures more often.
-_LESION_PIXEL = np.array((15.6, -5.6, -5.9), np.float32)
-_LESION_PICTURE = np.array((-0.2, -1.4, -5.1), np.float32)
-_LESION_OFFSET = -5.2
+# green and blue more than red, shade darkens all alike, and what is darker than all else is rather the rim.
+_LESION_WEIGHTS = np.zeros(6, np.float32)
+_LESION_OFFSET = 0.0
 
 _INK_COLDER = 0.3  #: by how much ink's green or blue gains on red, in logarithms
 _INK_DARKEST = -1.2  #: logarithm of green against skin's, below which colour is guesswork
@@ -302,22 +304,22 @@ def _skin(coarse: Image.Image) -> NDArray[np.float32]:
     return _log(np.median(reddest_NC, axis=0))
 
 
-def border_colours(coarse: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Colours of the picture's border, and its typical one: logarithms of red, green and blue against the skin's.
+def border_features(coarse: Image.Image) -> NDArray[np.float32]:
+    """What `lesion_cut` knows of each pixel on the border of the coarse copy.
 
     Returns
     -------
-    ndarray, ndarray
-        Shapes (n, 3), the rows at the top and bottom and then the columns between them, and (3,).
+    ndarray
+        Shape (n, 6): the rows at the top and bottom, then the columns between them. Logarithms of red, green and
+        blue against the skin's; then those against the picture's median, where below it, else 0.
     """
-    log_HWC, skin_C = _log(np.asarray(coarse)), _skin(coarse)
+    log_HWC, skin_C, median_C = _log(np.asarray(coarse)), _skin(coarse), _log(_levels(coarse, 0.5))
     border_NC = np.concatenate([log_HWC[0], log_HWC[-1], log_HWC[1:-1, 0], log_HWC[1:-1, -1]])
-    return border_NC - skin_C, _log(_levels(coarse, 0.5)) - skin_C
+    return np.concatenate([border_NC - skin_C, np.minimum(border_NC - median_C, 0)], axis=1)
 
 
 def _lesion_cut(coarse: Image.Image) -> float:
-    border_NC, typical_C = border_colours(coarse)
-    return float((border_NC @ _LESION_PIXEL + typical_C @ _LESION_PICTURE + _LESION_OFFSET > 0).mean())
+    return float((border_features(coarse) @ _LESION_WEIGHTS + _LESION_OFFSET > 0).mean())
 
 
 def _ink(coarse: Image.Image) -> float:
