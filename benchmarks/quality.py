@@ -185,8 +185,8 @@ def fit(folder: Path) -> None:
             print(
                 f"{name}, limit {limit}: {found.mean():.2%} found; in {(true[found] > 0.05).mean():.0%} of these the "
                 f"mask covers more than 5 % of the border, in {(true[found] > 0.15).mean():.0%} more than 15 %; "
-                f"found are {found[true > 0.25].mean():.0%} of those with more than 25 %, {found[true == 0].mean():.2%} "
-                "of those with none"
+                f"found are {found[true > 0.25].mean():.0%} of those with more than 25 %, "
+                f"{found[true == 0].mean():.2%} of those with none"
             )
 
 

@@ -66,7 +66,7 @@ _LIMITS = (
     _Limit("low-resolution", "poor", "short_side_px", 128, -1),
     _Limit("glare", "poor", "glare", 0.005, 1),
     _Limit("hair", "poor", "hair", 0.12, 1),
-    _Limit("lesion-cut", "poor", "lesion_cut", 0.1, 1),
+    _Limit("lesion-cut", "poor", "lesion_cut", 0.15, 1),
     _Limit("dark-corners", "note", "dark_corners", 0.02, 1),
     _Limit("ruler", "note", "ruler", 0.25, 1),
     _Limit("ink", "note", "ink", 0.02, 1),
@@ -285,8 +285,8 @@ _LOG_OFFSET = np.float32(8)  #: levels, so that black is not infinitely dark
 
 # A logistic regression, fitted to the border pixels of HAM10000 by `benchmarks/quality.py fit`: a lesion darkens
 # green and blue more than red, shade darkens all alike, and what is darker than all else is rather the rim.
-_LESION_WEIGHTS = np.zeros(6, np.float32)
-_LESION_OFFSET = 0.0
+_LESION_WEIGHTS = np.array((18.1, -6.1, -15.7, -0.3, -3.3, 13.1), np.float32)
+_LESION_OFFSET = -4.5
 
 _INK_COLDER = 0.3  #: by how much ink's green or blue gains on red, in logarithms
 _INK_DARKEST = -1.2  #: logarithm of green against skin's, below which colour is guesswork
