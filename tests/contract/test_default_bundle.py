@@ -65,9 +65,39 @@ def test_the_readme_quotes_the_card(bundle: Bundle) -> None:
 def test_it_answers_for_a_picture_with_reasons_and_heatmap(bundle: Bundle) -> None:
     image = read_image(ROOT / "examples" / "drawn-lesion.png")
     assessment = Assessor(bundle).assess([image], heatmap=True)[0]
+    assert assessment.probabilities is not None
     assert sum(assessment.probabilities.values()) == pytest.approx(1)
     assert assessment.melanoma_probability == assessment.probabilities[Diagnosis.MEL]
     assert assessment.reasons
-    assert assessment.heatmap is not None
-    assert np.max(assessment.heatmap.values_HW) in (0.0, pytest.approx(1.0))
+    assert assessment.prediction_set is not None
+    (seen,) = assessment.images
+    assert seen.novelty is not None
+    assert seen.heatmap is not None
+    assert np.max(seen.heatmap.values_HW) in (0.0, pytest.approx(1.0))
     assert bundle.reference[CAM_WEIGHT].shape[0] == len(bundle.manifest.classes)
+
+
+def test_its_promises_are_kept_where_they_were_made(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.operating_point().name == "sensitivity-95"
+    assert all(point.guaranteed for point in manifest.operating_points)
+    assert manifest.conformal is not None
+    assert all(manifest.conformal.promised_C)
+
+
+@pytest.mark.parametrize("kind", ["black", "white", "grey", "skin", "noise", "stripes"])
+def test_a_picture_of_no_lesion_gets_no_answer(bundle: Bundle, kind: str) -> None:
+    random = np.random.default_rng(0)
+    pixels = {
+        "black": np.zeros((300, 400, 3)),
+        "white": np.full((300, 400, 3), 255),
+        "grey": np.full((300, 400, 3), 128),
+        "skin": np.full((300, 400, 3), (220, 170, 150)),
+        "noise": random.integers(0, 256, (300, 400, 3)),
+        "stripes": np.where(np.arange(400)[None, :, None] // 20 % 2, 230, 20) + np.zeros((300, 400, 3)),
+    }[kind].astype(np.uint8)
+    image = RgbImage(pixels_HWC=pixels, name=kind, format="PNG", sha256="0" * 64)
+    (assessment,) = Assessor(bundle).assess([image], heatmap=True)
+    assert assessment.decision is Decision.CANNOT_ASSESS
+    assert assessment.melanoma_probability is None
+    assert assessment.images[0].heatmap is None

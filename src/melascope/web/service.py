@@ -42,7 +42,7 @@ class ServiceLimits:
 
     images: ImageLimits = DEFAULT_LIMITS
     decode_threads: int = 2
-    batch_size: int = 8  #: images that go through the network at once
+    batch_size: int = 4  #: images that go through the network at once; more take memory and gain little
     queue: int = 64  #: images accepted and not yet answered
     light_pixels: int = 8_000_000
     """Images of more pixels are decoded one at a time, so that memory is bounded by one of the largest kind."""
@@ -62,7 +62,7 @@ class Observer:
 class _Waiting:
     image: Prepared
     heatmap: bool
-    answer: Future[SeenImage]
+    answer: Future[tuple[Prepared, SeenImage]]
 
 
 class AssessmentService:
@@ -237,12 +237,21 @@ class AssessmentService:
             self._accepted -= count
 
     async def _assess_one(self, upload: Upload, terms: Terms, *, heatmap: bool) -> Assessment:
-        loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self._pool, self._decoded, upload, self.assessor.prepare)
-        waiting = _Waiting(image, heatmap, Future())
-        self._waiting.put(waiting)
-        seen = await asyncio.wrap_future(waiting.answer)
-        return self.assessor.conclude(image, seen, terms)
+        answer: Future[tuple[Prepared, SeenImage]] = Future()
+        self._pool.submit(self._prepare, upload, heatmap, answer)
+        return self.assessor.conclude(*await asyncio.wrap_future(answer), terms)
+
+    def _prepare(self, upload: Upload, heatmap: bool, answer: Future[tuple[Prepared, SeenImage]]) -> None:
+        """Decode an image and hand it to the network's thread, in a thread of the pool."""
+        if answer.cancelled():
+            return
+        try:
+            image = self._decoded(upload, self.assessor.prepare)
+        except BaseException as fault:  # noqa: BLE001 - a caller waits for it
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(fault)
+        else:
+            self._waiting.put(_Waiting(image, heatmap, answer))
 
     def _decoded(self, upload: Upload, use: Callable[[RgbImage], _T]) -> _T:
         """What `use` makes of the photograph; a large one waits until no other large one is in memory."""
@@ -291,7 +300,9 @@ class AssessmentService:
                 waiting.answer.set_exception(fault)
             return
         for waiting, one in zip(batch, seen, strict=True):
-            waiting.answer.set_result(one if waiting.heatmap else one._replace(activation_HW=None))
+            waiting.answer.set_result(
+                (waiting.image, one if waiting.heatmap else one._replace(activation_HW=None))
+            )
 
 
 async def _all(calls: Iterable[Awaitable[_T]]) -> list[_T]:

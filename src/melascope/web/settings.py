@@ -73,7 +73,7 @@ class Settings(_Strict):
     shutdown_seconds: int = Field(default=30, ge=1)  #: for what was accepted to finish
     queue: int = Field(default=64, ge=1)  #: images of a process accepted and not yet answered
     queue_of_client: int = Field(default=32, ge=1)  #: requests of one client at once
-    batch_size: int = Field(default=8, ge=1, le=64)
+    batch_size: int = Field(default=4, ge=1, le=64)
     decode_threads: int = Field(default=2, ge=1, le=64)
 
     @property
