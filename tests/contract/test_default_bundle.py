@@ -11,7 +11,9 @@ import pytest
 
 from melascope.bundle.catalogue import load_bundle
 from melascope.bundle.store import CAM_WEIGHT, Bundle
+from melascope.domain.assessment import Decision
 from melascope.domain.diagnosis import ISIC2018_CLASSES, Diagnosis
+from melascope.domain.image import RgbImage
 from melascope.imaging.decode import read_image
 from melascope.runtime.assessor import Assessor
 
