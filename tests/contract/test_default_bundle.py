@@ -87,6 +87,15 @@ def test_its_promises_are_kept_where_they_were_made(bundle: Bundle) -> None:
     assert all(manifest.conformal.promised_C)
 
 
+def test_what_is_referred_does_not_exclude_melanoma(bundle: Bundle) -> None:
+    image = read_image(ROOT / "examples" / "drawn-lesion.png")
+    for point in bundle.manifest.operating_points:
+        (assessment,) = Assessor(bundle).assess([image], operating_point=point.name)
+        assert assessment.prediction_set is not None
+        if assessment.decision is Decision.REFER:
+            assert Diagnosis.MEL in assessment.prediction_set.diagnoses
+
+
 @pytest.mark.parametrize("kind", ["black", "white", "grey", "skin", "noise", "stripes"])
 def test_a_picture_of_no_lesion_gets_no_answer(bundle: Bundle, kind: str) -> None:
     random = np.random.default_rng(0)

@@ -238,10 +238,11 @@ class Assessor:
         )[0]
         score = float(fitted_C[self._melanoma])
         probabilities = dict(zip(manifest.classes, map(float, shown_C), strict=True))
-        plausible, likeliest = self._plausible(fitted_C), manifest.classes[int(fitted_C.argmax())]
+        referred = terms.point.refers(score)
+        plausible, likeliest = self._plausible(fitted_C, referred), manifest.classes[int(fitted_C.argmax())]
         novelty = self._novelty_of(seen)
         decision, causes = triage(
-            referred=terms.point.refers(score),
+            referred=referred,
             likeliest=likeliest,
             plausible=plausible,
             familiarity=novelty.familiarity if novelty else "familiar",
@@ -348,11 +349,16 @@ class Assessor:
                 )
         return answers
 
-    def _plausible(self, fitted_C: NDArray[np.float64]) -> tuple[Diagnosis, ...] | None:
-        """The prediction set, the most probable first."""
+    def _plausible(self, fitted_C: NDArray[np.float64], referred: bool) -> tuple[Diagnosis, ...] | None:
+        """The prediction set, the most probable first.
+
+        What is referred for melanoma does not exclude melanoma, even at an operating point of more sensitivity than
+        the set's coverage; a set that holds more keeps its promise all the more.
+        """
         if self.manifest.conformal is None:
             return None
         member_C = self.manifest.conformal.members(fitted_C[None])[0]
+        member_C[self._melanoma] |= referred
         return tuple(self.manifest.classes[c] for c in np.argsort(-fitted_C, kind="stable") if member_C[c])
 
     def _novelty_of(self, seen: SeenImage) -> Novelty | None:
