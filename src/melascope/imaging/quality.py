@@ -59,9 +59,9 @@ _LIMITS = (
     _Limit("too-bright", "unusable", "burnt", 0.9, 1),
     _Limit("too-bright", "poor", "burnt", 0.5, 1),
     # Network and dots are 2 to 4 pixels wide in the copy.
-    _Limit("blurred", "unusable", "coarse_blur_px", 12.5, 1),
-    _Limit("blurred", "poor", "coarse_blur_px", 9.5, 1),
-    _Limit("blurred", "poor", "blur_px", 1.3, 1),
+    _Limit("blurred", "unusable", "coarse_blur_px", 12, 1),
+    _Limit("blurred", "poor", "coarse_blur_px", 8, 1),
+    _Limit("blurred", "poor", "blur_px", 1.5, 1),
     _Limit("low-resolution", "unusable", "short_side_px", 64, -1),
     _Limit("low-resolution", "poor", "short_side_px", 128, -1),
     _Limit("glare", "poor", "glare", 0.005, 1),
@@ -228,7 +228,7 @@ def _blur_px(luma_HW: NDArray[np.uint8], rim_HW: NDArray[np.bool_]) -> float:
 
     Blurring again by a known amount softens a sharp edge much and a soft one little: blurred by a variance of r²,
     the squared slope of an edge of variance s², summed across it, falls to 1 / sqrt(1 + r²/s²). Measured in tiles
-    of 8 pixels off the dermoscope's rim; the answer is the median of the quarter with the strongest edges.
+    of 8 pixels off the dermoscope's rim, over the quarter with the strongest edges.
 
     References
     ----------
@@ -244,10 +244,8 @@ def _blur_px(luma_HW: NDArray[np.uint8], rim_HW: NDArray[np.bool_]) -> float:
         return math.nan
     sharp, soft = sharp_TT[used_TT], soft_TT[used_TT]
     strongest = soft >= np.quantile(soft, 0.75)
-    excess = (sharp[strongest] / soft[strongest]) ** 2 - 1
-    return float(
-        np.median(np.sqrt(_REBLUR_VARIANCE / np.maximum(excess, _REBLUR_VARIANCE / _MAX_BLUR_PX**2)))
-    )
+    excess = float(sharp[strongest].sum() / soft[strongest].sum()) ** 2 - 1
+    return math.sqrt(_REBLUR_VARIANCE / max(excess, _REBLUR_VARIANCE / _MAX_BLUR_PX**2))
 
 
 def _box_sum(pixels_HW: NDArray[np.int16]) -> NDArray[np.int16]:
