@@ -123,6 +123,11 @@ def _tiny_fields(**changes: Any) -> dict[str, Any]:
     return fields | changes
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser's tests come last: playwright keeps an event loop running, in which no other can be started."""
+    items.sort(key=lambda item: "e2e" in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def tiny_network() -> Callable[..., bytes]:
     """Makes the tiny ONNX file; options change its size, the names of its tensors or its weights."""

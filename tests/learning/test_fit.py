@@ -245,9 +245,10 @@ def test_the_heatmap_equals_grad_cam_on_the_torch_network(
     with GradCAM(model=wrapped, target_layers=[network.backbone]) as grad_cam:
         target = ClassifierOutputTarget(bundle.manifest.classes.index(Diagnosis.MEL))
         expected_HW = grad_cam(pixels, targets=[target])[0]
-    assessment = Assessor(bundle).assess([image], heatmap=True)[0]
-    assert assessment.heatmap is not None
-    ours_HW = np.array(assessment.heatmap.values_HW)
+    assessor = Assessor(bundle)
+    (seen,) = assessor.look([assessor.prepare(image)], activation=True)
+    assert seen.activation_HW is not None
+    ours_HW = seen.activation_HW
     assert ours_HW.max() == pytest.approx(1.0)
     np.testing.assert_allclose(resized(ours_HW, expected_HW.shape), expected_HW, atol=0.02)
 
