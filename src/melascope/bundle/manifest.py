@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from melascope.decision.calibration import Calibration
 from melascope.decision.conformal import ConformalSets
 from melascope.decision.novelty import NoveltyLimits
-from melascope.decision.operating_point import OperatingPoint
+from melascope.decision.operating_point import MIN_LESIONS, OperatingPoint
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import UsageError
 from melascope.imaging.preprocess import PreprocessSpec
@@ -132,6 +132,16 @@ class Manifest(_Strict):
                     raise ValueError(
                         f"operating point {point.name!r} has the {field} {getattr(point, field)}; use 0 to 1"
                     )
+            for field in ("sensitivity", "specificity"):
+                low, high = getattr(point, f"{field}_interval")
+                if not 0 <= low <= high <= 1:
+                    raise ValueError(
+                        f"operating point {point.name!r} has a {field} interval from {low} to {high}"
+                    )
+            if min(point.n_melanoma, point.n_other) < MIN_LESIONS:
+                raise ValueError(
+                    f"operating point {point.name!r} was chosen on fewer than {MIN_LESIONS} lesions"
+                )
         return self
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:

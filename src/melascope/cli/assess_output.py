@@ -67,15 +67,10 @@ def print_table(report: Report, assessor: Assessor) -> None:
     for image, file in zip(images, report.heatmap_files, strict=False):
         console.print(Text(_heatmap_line(image, file)), soft_wrap=True)
     if report.assessments:
-        used = report.assessments[0]
-        threshold = percent(used.threshold, decimals=1)
-        console.print(
-            f"Bundle {report.bundle_id}; operating point {used.operating_point}, threshold {threshold}."
-        )
-        stated = any(
-            reason.code == "stated-prevalence" for each in report.assessments for reason in each.reasons
-        )
-        console.print(_worth(used.predictive_values, stated=stated))
+        console.print(f"Bundle {report.bundle_id}; operating point {report.assessments[0].operating_point}.")
+    worth = next((each.predictive_values for each in report.assessments if each.predictive_values), None)
+    if worth is not None:
+        console.print(_worth(worth, stated=report.prevalence_is_stated))
     console.print(Text(assessor.manifest.intended_use, style="italic"))
 
 

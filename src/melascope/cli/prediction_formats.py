@@ -54,17 +54,16 @@ def row_format(name: str, assessor: Assessor, *, prior: Prior = "training") -> R
         return dict(zip(classes, map(float, shown_1C[0]), strict=True))
 
     if name == "csv":
-        terms = assessor.terms()
+        terms, nothing = assessor.terms(), [""] * len(classes)
 
         def csv_row(case: Case, image: Prepared, seen: SeenImage) -> Sequence[object]:
-            score = calibration.probabilities(seen.logits_C[None])[0, classes.index(Diagnosis.MEL)]
             assessment = assessor.conclude(image, seen, terms)
             codes = [why.code for why in assessment.reasons] + [finding.code for finding in image.quality]
             return (
                 spreadsheet_cell(case.image_id),
                 assessment.decision,
-                float(score),
-                *probabilities(seen).values(),
+                assessment.melanoma_score,
+                *(probabilities(seen).values() if assessment.melanoma_score is not None else nothing),
                 " ".join(codes),
             )
 

@@ -34,7 +34,7 @@ class Triage(NamedTuple):
 def triage(
     *,
     referred: bool,
-    likeliest: Diagnosis,
+    likeliest: Collection[Diagnosis],
     plausible: Collection[Diagnosis] | None,
     familiarity: Familiarity = "familiar",
     severities: Collection[Severity] = (),
@@ -49,7 +49,7 @@ def triage(
     referred
         Whether the score reaches the operating point's threshold.
     likeliest
-        The most probable diagnosis.
+        The most probable diagnosis, at the calibration's prevalence and at the one that the user stated.
     plausible
         The prediction set; None where the bundle promises none.
     familiarity
@@ -71,7 +71,7 @@ def triage(
         doubts.append("poor-photograph")
     if plausible is not None and not plausible:
         doubts.append("no-diagnosis-fits")
-    if not referred and any(diagnosis.malignant for diagnosis in (likeliest, *(plausible or ()))):
+    if not referred and any(diagnosis.malignant for diagnosis in (*likeliest, *(plausible or ()))):
         doubts.append("malignancy-not-excluded")
     if referred:
         return Triage(Decision.REFER, tuple(doubts))

@@ -133,7 +133,7 @@ class Assessment:
     """The answer for one lesion by one bundle; immutable.
 
     A lesion of several images is judged by the most suspicious of those that can be assessed. Where none can,
-    there is no number: the fields from `melanoma_probability` to `prediction_set` are None.
+    there is no number: the fields from `melanoma_probability` to `prediction_set` and `predictive_values` are None.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -152,7 +152,7 @@ class Assessment:
     reasons: tuple[Reason, ...]  #: the decision explained
     operating_point: str
     threshold: float
-    predictive_values: PredictiveValues
+    predictive_values: PredictiveValues | None
 
     @property
     def name(self) -> str:

@@ -177,7 +177,8 @@ class Assessor:
             One of the bundle's; None: its default.
         of_melanoma
             Share of melanomas among the lesions of the place where the images are from, above 0 and below
-            1; it moves the probabilities shown, never the decision. None: that of the calibration cases.
+            1; it moves the probabilities shown and never takes a referral away; where it makes a malignant
+            diagnosis the most probable, nobody is reassured. None: that of the calibration cases.
 
         Raises
         ------
@@ -233,6 +234,11 @@ class Assessor:
         manifest, calibration = self.manifest, self.manifest.calibration
         log_probabilities_1C = calibration.log_probabilities(seen.logits_C[None])
         fitted_C = np.exp(log_probabilities_1C[0])
+        if not np.isfinite(fitted_C).all():
+            raise BundleError(
+                f"{self.bundle.id}: its calibration makes probabilities that are no finite numbers.",
+                remedy="Export the bundle again.",
+            )
         shown_C = at_prevalence(
             log_probabilities_1C, fitted_C=calibration.prevalence_C, wanted_C=terms.prevalence_C
         )[0]
@@ -241,9 +247,10 @@ class Assessor:
         referred = terms.point.refers(score)
         plausible, likeliest = self._plausible(fitted_C, referred), manifest.classes[int(fitted_C.argmax())]
         novelty = self._novelty_of(seen)
+        shown_likeliest = manifest.classes[int(shown_C.argmax())]
         decision, causes = triage(
             referred=referred,
-            likeliest=likeliest,
+            likeliest=(likeliest, shown_likeliest),
             plausible=plausible,
             familiarity=novelty.familiarity if novelty else "familiar",
             severities={finding.severity for finding in image.quality},
@@ -280,14 +287,14 @@ class Assessor:
                 score=score,
                 point=terms.point,
                 probabilities=probabilities,
-                likeliest=likeliest,
+                likeliest=(likeliest, shown_likeliest),
                 plausible=plausible,
                 calibration_prevalence=float(calibration.prevalence_C[self._melanoma]),
                 stated_prevalence=float(terms.prevalence_C[self._melanoma]) if terms.stated else None,
             ),
             operating_point=terms.point.name,
             threshold=terms.point.threshold,
-            predictive_values=terms.predictive_values,
+            predictive_values=terms.predictive_values if assessed else None,
         )
 
     def logits(self, images: Sequence[RgbImage]) -> NDArray[np.float64]:

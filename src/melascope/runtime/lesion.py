@@ -35,21 +35,23 @@ def combine(assessments: Sequence[Assessment]) -> Assessment:
         reasons = (reason("no-image-left", n=len(images)), *causes.values())
         return replace(assessments[0], images=images, reasons=reasons)
     speaker = max(usable, key=lambda assessment: assessment.melanoma_score or 0.0)
-    gravest = max(usable, key=lambda assessment: GRAVITY.index(assessment.decision))
-    told = [reason("most-suspicious-image", n=len(images), image=speaker.name), *speaker.reasons]
-    if gravest.decision is not speaker.decision:
-        doubts = [why for why in gravest.reasons if why not in speaker.reasons and why.code in _DOUBTS]
-        told[:0] = [reason("another-image", image=gravest.name), *doubts]
+    gravest = max((assessment.decision for assessment in usable), key=GRAVITY.index)
+    told = [reason("most-suspicious-image", n=len(usable), image=speaker.name), *speaker.reasons]
+    for other in usable:
+        known = {why.code for why in told}
+        doubts = [why for why in other.reasons if why.code in _DOUBTS and why.code not in known]
+        if doubts:
+            told[:0] = [reason("another-image", image=other.name), *doubts]
+    if left_out := [assessment.name for assessment in assessments if assessment.melanoma_score is None]:
+        told.insert(0, reason("images-left-out", image=", ".join(left_out)))
     together = _union([speaker, *usable])
     if together != speaker.prediction_set and together is not None:
         shown = reason("not-excluded", diagnoses=" ".join(together.diagnoses))
         told = [why for why in told if why.code != "not-excluded"] + [shown]
-    if left_out := [a.name for a in assessments if a.melanoma_score is None]:
-        told.append(reason("images-left-out", image=", ".join(left_out)))
     return replace(
         speaker,
         images=images,
-        decision=gravest.decision,
+        decision=gravest,
         reasons=tuple(told),
         prediction_set=together,
     )

@@ -18,13 +18,17 @@ def novelty_model(bundle: Bundle) -> NoveltyModel | None:
     BundleError
         The arrays do not make a novelty model.
     """
-    if bundle.manifest.novelty is None:
-        return None
     arrays = {
         name.removeprefix(PREFIX): array
         for name, array in bundle.reference.items()
         if name.startswith(PREFIX)
     }
+    if bundle.manifest.novelty is None:
+        if arrays:
+            raise BundleError(
+                f"{bundle.id}: it holds a novelty model without limits.", remedy="Export the bundle again."
+            )
+        return None
     try:
         return NoveltyModel.from_arrays(arrays)
     except MelascopeError as fault:

@@ -41,12 +41,12 @@ SENTENCES: Mapping[str, str] = {
     "stated-prevalence": (
         "Where {prevalence} of lesions are melanomas, as stated, the probability is {probability}; the threshold is "
         "compared with what it is where {calibration_prevalence} are, as among the cases that the model was "
-        "calibrated on, so that the stated share never changes the decision."
+        "calibrated on, so that the stated share never takes a referral away."
     ),
     "not-excluded": "Not excluded: {diagnoses}.",
     "unusable-photograph": "The photograph is not good enough for an answer.",
     "foreign-image": (
-        "The picture is unlike every dermoscopic photograph that the model has learnt from; it may show something "
+        "The picture is unlike the dermoscopic photographs that the model has learnt from; it may show something "
         "else than a skin lesion. Photograph the lesion through a dermatoscope, or ask an expert."
     ),
     "unusual-image": (
@@ -55,8 +55,7 @@ SENTENCES: Mapping[str, str] = {
     "poor-photograph": "The photograph limits what can be seen.",
     "no-diagnosis-fits": "None of the diagnoses that the model knows fits the image well.",
     "malignancy-not-excluded": "A malignant diagnosis cannot be excluded: {diagnoses}.",
-    "other-malignancy": "The most probable diagnosis is {diagnoses}, which needs attention as well.",
-    "most-suspicious-image": "Of the {n} images of the lesion, the most suspicious speaks for it: {image}.",
+    "most-suspicious-image": "Of {n} images of the lesion, the most suspicious speaks for it: {image}.",
     "another-image": "Another image of the lesion gives reason for doubt: {image}.",
     "images-left-out": "Images that cannot be assessed were left out: {image}.",
     "no-image-left": "None of the {n} images of the lesion can be assessed.",
@@ -91,7 +90,7 @@ def explain(
     score: float,
     point: OperatingPoint,
     probabilities: Mapping[Diagnosis, float],
-    likeliest: Diagnosis,
+    likeliest: Collection[Diagnosis],
     plausible: Collection[Diagnosis] | None,
     calibration_prevalence: float,
     stated_prevalence: float | None,
@@ -109,19 +108,16 @@ def explain(
     probabilities
         As shown to the doctor, at the stated prevalence if there is one.
     likeliest
-        The most probable diagnosis at the calibration's prevalence.
+        See `decision.triage`.
     plausible
         The prediction set, the most probable first; None where the bundle promises none.
     calibration_prevalence, stated_prevalence
         Share of melanomas among the calibration cases, and the one that the user stated, 0 to 1.
     """
-    malignant = list(dict.fromkeys(d for d in (*(plausible or ()), likeliest) if d.malignant))
+    malignant = list(dict.fromkeys(d for d in (*(plausible or ()), *likeliest) if d.malignant))
     told = _causes(causes, malignant)
     if decision is Decision.CANNOT_ASSESS:
         return tuple(told)
-    shown = max(probabilities, key=lambda diagnosis: probabilities[diagnosis])
-    if decision is not Decision.REFER and shown.malignant and shown not in malignant:
-        told.append(reason("other-malignancy", diagnoses=str(shown)))
     told += [_comparison(score, point.threshold), _promise(point)]
     if stated_prevalence is not None:
         told.append(

@@ -40,7 +40,7 @@ class Options(BaseModel):
         None,
         gt=0,
         lt=1,
-        description="Share of melanomas among your lesions; moves probabilities, never the decision.",
+        description="Share of melanomas among your lesions; moves probabilities and never takes a referral away.",
         examples=[0.02],
     )
     heatmap: bool = Field(False, description="Whether to say where the network saw evidence for melanoma.")
@@ -127,7 +127,8 @@ async def health() -> Response:
 @router.get("/ready", dependencies=_PUBLIC, **openapi.plain("It is ready.", "application/json", 503))
 async def ready(request: Request) -> Response:
     """Whether an image sent now would be accepted."""
-    if not _service(request).ready:
+    state = request.app.state
+    if not (state.service.ready and state.buffers.has_room(state.settings.max_image_bytes)):
         raise OverloadedError("No image is accepted just now.", remedy="Ask again in a moment.")
     return _json(b'{"status":"ready"}')
 

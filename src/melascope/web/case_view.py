@@ -124,7 +124,7 @@ def case_view(
     by_code = {reason.code: tongue.reason(reason) for reason in assessment.reasons}
     promise = next((text for code, text in by_code.items() if code.endswith("promised")), None)
     probability = assessment.melanoma_probability
-    prevalence = tongue.percent(assessment.predictive_values.prevalence, decimals=1)
+    prevalence = tongue.percent(assessment.prevalence[Diagnosis.MEL], decimals=1)
     plausible = assessment.prediction_set
     return CaseView(
         assessment=assessment,
@@ -219,6 +219,8 @@ def _set_in_words(assessment: Assessment, tongue: Messages) -> str | None:
 
 def _worth(assessment: Assessment, tongue: Messages) -> tuple[Worth, ...]:
     values = assessment.predictive_values
+    if values is None:
+        return ()
     return tuple(
         Worth(
             label=tongue(f"case.{name}"),

@@ -251,6 +251,23 @@ def test_undefined_blur_is_no_finding() -> None:
 def test_every_sentence_can_be_reached() -> None:
     awful = Quality(
         short_side_px=1.0, contrast=0.0, skin_luma=0.0, burnt=1.0, blur_px=9.0, coarse_blur_px=40.0, glare=1.0,
-        hair=1.0, lesion_cut=1.0, dark_corners=1.0, ruler=1.0, ink=1.0,
+        hair=1.0, lesion_cut=1.0, dark_corners=1.0, ruler=1.0, ink=1.0, stretch=9.0, colour=0.0,
+        blue_cast=9.0,
     )  # fmt: skip
     assert {finding.code for finding in findings(awful)} == set(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("code", "spoilt"),
+    [
+        ("odd-shape", lambda pixels: pixels[: pixels.shape[1] // 3]),
+        (
+            "no-colour",
+            lambda pixels: np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8),
+        ),
+        ("colour-cast", lambda pixels: (pixels * [0.5, 0.8, 1.0]).astype(np.uint8)),
+    ],
+)
+def test_a_picture_that_the_network_has_not_learnt_from_is_poor(code, spoilt):
+    assert code not in {finding.code for finding in examine(GOOD)}
+    assert code in {finding.code for finding in examine(spoilt(GOOD)) if finding.severity == "poor"}

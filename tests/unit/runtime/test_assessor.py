@@ -73,13 +73,16 @@ def test_no_images_no_answers(tiny_bundle: Bundle) -> None:
 
 @given(st.integers(0, 10**6), st.floats(0.001, 0.999))
 @settings(max_examples=60, deadline=None)
-def test_a_stated_prevalence_moves_the_probability_never_the_decision(
+def test_a_stated_prevalence_moves_the_probability_and_never_a_referral(
     tiny_bundle: Bundle, seed: int, prevalence: float
 ) -> None:
     image = drawn(seed)
     plain = assess_one(tiny_bundle, image)
     stated = assess_one(tiny_bundle, image, melanoma_prevalence=prevalence)
-    assert stated.decision is plain.decision
+    assert (stated.decision is Decision.REFER) == (plain.decision is Decision.REFER)
+    assert stated.probabilities is not None
+    if max(stated.probabilities, key=stated.probabilities.__getitem__).malignant:
+        assert stated.decision is not Decision.NO_SIGN
     assert stated.melanoma_score == plain.melanoma_score
     assert sum(stated.probabilities.values()) == pytest.approx(1)
     assert stated.prevalence[Diagnosis.MEL] == pytest.approx(prevalence)

@@ -65,7 +65,8 @@ def test_images_that_cannot_be_assessed_are_left_out_and_named() -> None:
     foreign = assessed("cat", None, Decision.CANNOT_ASSESS, "foreign-image")
     lesion = combine([foreign, assessed("b", 0.05, Decision.NO_SIGN)])
     assert (lesion.decision, lesion.melanoma_score) == (Decision.NO_SIGN, 0.05)
-    assert lesion.reasons[-1].text == "Images that cannot be assessed were left out: cat."
+    assert lesion.reasons[0].text == "Images that cannot be assessed were left out: cat."
+    assert lesion.reasons[1].values == {"n": 1, "image": "b"}
     none = combine([foreign, replace(foreign)])
     assert (none.decision, none.melanoma_probability, none.probabilities) == (
         Decision.CANNOT_ASSESS,
