@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from melascope.bundle.manifest import Manifest
 from melascope.bundle.store import Bundle
-from melascope.errors import MelascopeError
+from melascope.errors import MelascopeError, TooManyRequestsError
 from melascope.imaging.decode import decode_image
 from melascope.runtime.assessment_json import from_json, from_jsonable, json_schema
 from melascope.runtime.assessor import Assessor
@@ -102,6 +102,17 @@ def test_health_and_readiness(client: TestClient, app: FastAPI) -> None:
     app.state.service._accepted = 0
     assert problem(full)["code"] == "overloaded"
     assert full.headers["retry-after"] == "1"
+
+
+def test_it_is_not_ready_without_room_for_an_image(client: TestClient, app: FastAPI) -> None:
+    buffers = app.state.buffers
+    for other in "ab":
+        buffers.hold(150 * 1024**2, client=other)
+    assert client.get(f"{API}/ready").status_code == 503
+    with pytest.raises(TooManyRequestsError):
+        buffers.hold(150 * 1024**2, client="b")
+    buffers.free(150 * 1024**2, client="b")
+    assert client.get(f"{API}/ready").status_code == 200
 
 
 def test_an_overloaded_server_says_when_to_come_again(client: TestClient, app: FastAPI, jpeg: bytes) -> None:

@@ -21,6 +21,7 @@ from melascope.web.edge import Edge
 from melascope.web.service import AssessmentService, ServiceLimits
 from melascope.web.sessions import Sessions
 from melascope.web.settings import Settings
+from melascope.web.uploads import Buffers
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -77,6 +78,10 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None, folder: Path
     )
     app.state.settings = settings
     app.state.shares = security.Shares(settings.queue_of_client)
+    app.state.buffers = Buffers(
+        settings.max_buffered_bytes,
+        most_of_client=max(settings.max_buffered_bytes // 2, settings.max_request_bytes),
+    )
     routers = (api.router, api.operations, pages.router)
     security.refuse_unstated(routers)
     for router in routers:
@@ -84,7 +89,7 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None, folder: Path
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")  # public: it holds nobody's data
     app.state.problem_page = getattr(pages, "problem_page", None)
     problems.install(app)
-    app.add_middleware(Edge, settings=settings)
+    app.add_middleware(Edge, settings=settings, buffers=app.state.buffers)
     return app
 
 

@@ -76,6 +76,7 @@ class Requires:
         if request.method not in SAFE_METHODS:
             if self.permission is Permission.PUBLIC:
                 request.state.body.max_bytes = _PUBLIC_BODY_BYTES
+            request.state.body.client = caller.share
             await _refuse_forgery(request, caller)
             _take_share(request, caller)
         return caller

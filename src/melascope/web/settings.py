@@ -69,7 +69,7 @@ class Settings(_Strict):
     max_images: int = Field(default=50, ge=1, le=1000)  #: in one request
     max_request_bytes: int = Field(default=256 * 1024**2, ge=1024)
     max_buffered_bytes: int = Field(default=320 * 1024**2, ge=1024)  #: of all requests of a process together
-    body_seconds: float = Field(default=20, gt=0)  #: for a body to arrive, and a second more for each 16 KiB
+    body_seconds: float = Field(default=20, gt=0)  #: that a body may fall behind 16 KiB a second
     shutdown_seconds: int = Field(default=30, ge=1)  #: for what was accepted to finish
     queue: int = Field(default=64, ge=1)  #: images of a process accepted and not yet answered
     queue_of_client: int = Field(default=32, ge=1)  #: requests of one client at once

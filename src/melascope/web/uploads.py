@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
@@ -12,7 +13,13 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.types import Message, Receive
 
-from melascope.errors import OverloadedError, RequestError, RequestTooLargeError, SlowRequestError
+from melascope.errors import (
+    OverloadedError,
+    RequestError,
+    RequestTooLargeError,
+    SlowRequestError,
+    TooManyRequestsError,
+)
 from melascope.web.service import Upload
 from melascope.web.settings import Settings
 
@@ -20,7 +27,8 @@ _MULTIPART, _URLENCODED = _FORMS = ("multipart/form-data", "application/x-www-fo
 _MOST_FIELDS = 32
 _MOST_FIELD_BYTES = 4096
 _MOST_NAME_CHARACTERS = 200
-_LEAST_BYTES_PER_SECOND = 16 * 1024  # beyond the first `body_seconds`
+_LEAST_BYTES_PER_SECOND = 16 * 1024  # may be fallen behind by `body_seconds`, whatever came before
+_MOST_IDLE_S = 10.0  # without a byte
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,29 +40,51 @@ class Form:
 
 
 class Buffers:
-    """Bytes of request bodies that a process holds in memory."""
+    """Bytes of request bodies that a process holds in memory.
 
-    def __init__(self, most: int) -> None:
+    Parameters
+    ----------
+    most
+        Of all clients together.
+    most_of_client
+        Of one of them, so that it leaves room for the others.
+    """
+
+    def __init__(self, most: int, *, most_of_client: int) -> None:
         self._most = most
-        self.held = 0
+        self._most_of_client = most_of_client
+        self._held: Counter[str] = Counter()
 
-    def hold(self, count: int) -> None:
+    def has_room(self, count: int) -> bool:
+        """Whether so many more can be held."""
+        return self._held.total() + count <= self._most
+
+    def hold(self, count: int, *, client: str) -> None:
         """Hold more of them.
 
         Raises
         ------
+        TooManyRequestsError
+            The client's part is taken.
         OverloadedError
             There is no room.
         """
-        if self.held + count > self._most:
+        if self._held[client] + count > self._most_of_client:
+            raise TooManyRequestsError(
+                "Your other uploads take all the memory there is for one client.",
+                remedy="Send it again when some of them are answered.",
+            )
+        if not self.has_room(count):
             raise OverloadedError(
                 "Other uploads take all the memory there is for them.", remedy="Send it again in a moment."
             )
-        self.held += count
+        self._held[client] += count
 
-    def free(self, count: int) -> None:
+    def free(self, count: int, *, client: str) -> None:
         """Hold fewer."""
-        self.held -= count
+        self._held[client] -= count
+        if not self._held[client]:
+            del self._held[client]
 
 
 class Body:
@@ -64,6 +94,8 @@ class Body:
     ----------
     max_bytes
         Of the body; a route may lower it before it reads.
+    client
+        On whose part of the memory it goes; stated before the first byte is read.
     complete
         Whether all of it has arrived.
     """
@@ -76,7 +108,8 @@ class Body:
         self._seconds = settings.body_seconds
         self._buffers = buffers
         self._held = 0
-        self._started_s: float | None = None
+        self._due_s: float | None = None
+        self.client = ""
         self.max_bytes = settings.max_request_bytes
         self.complete = declared == 0
 
@@ -90,8 +123,9 @@ class Body:
             chunk = len(message.get("body", b""))
             if self._held + chunk > self.max_bytes:
                 raise self._too_large()
-            self._buffers.hold(chunk)
+            self._buffers.hold(chunk, client=self.client)
             self._held += chunk
+            self._due_s = (self._due_s or 0.0) + chunk / _LEAST_BYTES_PER_SECOND
             self.complete = not message.get("more_body", False)
         else:
             self.complete = True
@@ -111,16 +145,15 @@ class Body:
 
     def free(self) -> None:
         """Give its memory back, when the request is answered."""
-        self._buffers.free(self._held)
+        self._buffers.free(self._held, client=self.client)
         self._held = 0
 
     async def _in_time(self) -> Message:
         now = asyncio.get_running_loop().time()
-        if self._started_s is None:
-            self._started_s = now
-        due_s = self._started_s + self._seconds + self._held / _LEAST_BYTES_PER_SECOND
+        latest_s = now + self._seconds  # what was sent fast buys no longer pause
+        self._due_s = latest_s if self._due_s is None else min(self._due_s, latest_s)
         try:
-            async with asyncio.timeout(due_s - now):
+            async with asyncio.timeout(min(self._due_s - now, _MOST_IDLE_S)):
                 return await self._receive()
         except TimeoutError:
             raise SlowRequestError(
