@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 
 import pytest
 from drawn import encode, lesion
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from melascope.bundle.manifest import Manifest
 from melascope.bundle.store import Bundle
@@ -181,6 +184,21 @@ def test_a_fault_of_ours_tells_nothing_but_its_id(
     assert record.fault[0] == "ZeroDivisionError"
     assert record.request_id == members["request_id"]
     assert "patient-name" not in str(vars(record))
+
+
+def test_a_client_that_hangs_up_is_no_fault_of_ours(app: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        pytest.fail(f"{message} is sent to nobody")
+
+    scope = {"type": "http", "method": "POST", "path": f"{API}/assess", "query_string": b"", "scheme": "http",
+             "headers": [(b"host", b"localhost"), (b"content-length", b"9")]}  # fmt: skip
+    caplog.set_level(logging.INFO, "melascope.web")
+    asyncio.run(app(scope, receive, send))
+    [record] = [record for record in caplog.records if record.name == "melascope.web"]
+    assert (record.levelname, record.status) == ("INFO", 499)
 
 
 def test_the_list_of_problems_holds_every_code(client: TestClient) -> None:

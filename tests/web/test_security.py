@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from fastapi import APIRouter
 from starlette.testclient import TestClient
 from web_accounts import METRICS_TOKEN, PASSWORD, TOKEN, csrf_of
 
-from melascope.web import api, pages, security
+from melascope.errors import MelascopeError
+from melascope.web import api, pages, security, sessions
 from melascope.web.security import Permission, permission_of
 
 API = "/api/v1"
@@ -241,6 +244,30 @@ def test_guessing_a_password_is_slowed_down(guarded: TestClient, monkeypatch: py
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + wait_s + 1)
     assert sign_in(guarded).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::1", "::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_ipv6_is_counted_by_network(address: str, network: str) -> None:
+    assert sessions._network(address) == network
+
+
+def test_workers_that_start_at_once_share_a_whole_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as workers:
+        keys = set(workers.map(lambda _: sessions._shared_key(tmp_path / "key"), range(40)))
+    assert [len(key) for key in keys] == [32]
+    assert [file.name for file in tmp_path.iterdir()] == ["key"]
+    (tmp_path / "key").write_bytes(b"")
+    with pytest.raises(MelascopeError, match="0 bytes"):
+        sessions._shared_key(tmp_path / "key")
 
 
 def test_one_address_cannot_try_many_names(guarded: TestClient) -> None:

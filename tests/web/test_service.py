@@ -288,3 +288,27 @@ def test_large_images_are_decoded_one_at_a_time(tiny_bundle: Bundle, monkeypatch
 
     asyncio.run(ask())
     assert most == 1
+
+
+def test_large_images_keep_no_small_one_waiting(tiny_bundle: Bundle) -> None:
+    may = threading.Event()
+
+    class Holding(Assessor):
+        def prepare(self, image):
+            if image.height_px > 100:
+                may.wait(20)
+            return super().prepare(image)
+
+    large = [Upload(name="x", data=encode(lesion(200, 150), "PNG"))] * 3
+
+    async def ask() -> None:
+        service = AssessmentService(Holding(tiny_bundle, threads=1), replace(LIMITS, light_pixels=10_000))
+        waiting = asyncio.gather(*map(service.assess, large))
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            await service.assess(uploads(1)[0])
+        may.set()
+        await waiting
+        await service.close()
+
+    asyncio.run(ask())

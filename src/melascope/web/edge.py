@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from melascope.errors import MelascopeError, RequestError
@@ -54,10 +55,10 @@ _HEADERS = {
 class Edge:
     """The outermost middleware of ours."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, buffers: Buffers) -> None:
         self._app = app
         self._settings = settings
-        self._buffers = Buffers(settings.max_buffered_bytes)
+        self._buffers = buffers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -84,6 +85,8 @@ class Edge:
         try:
             self._enter(scope, headers)
             await self._app(scope, body, answer)
+        except ClientDisconnect:
+            return  # told as 499
         except MelascopeError as error:
             problem = problems.problem_of(error, problems.request_id(request))
         except Exception as fault:  # noqa: BLE001 - the last resort: nothing may reach the client but a problem
@@ -100,7 +103,7 @@ class Edge:
         if len(hosts) != 1 or (self._settings.hosts and _host_name(hosts[0]) not in self._settings.hosts):
             raise RequestError(
                 "This server does not go by the name that the request states as its host.",
-                remedy="Use the address that the server was started with, or allow the name: --allowed-host.",
+                remedy="Use the address that the server was started with, or allow the name: --allowed-hosts.",
             )
         base = self._settings.base_path
         if base and (scope["path"] == base or scope["path"].startswith(f"{base}/")):

@@ -93,9 +93,9 @@ class AssessmentService:
         self._observer = observer or Observer()
         self._accepted = 0  # images; changed on the event loop only
         self._closing = False
-        self._heavy = threading.Lock()
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(self.limits.decode_threads, thread_name_prefix="decode")
+        self._heavy_pool = ThreadPoolExecutor(1, thread_name_prefix="decode-heavy")
         self._batcher = threading.Thread(target=self._run_batches, name="network", daemon=True)
         self._batcher.start()
 
@@ -201,9 +201,7 @@ class AssessmentService:
             The file cannot be decoded.
         """
         with self._accept(1):
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._decoded, upload, partial(preview_of, side_px=side_px)
-            )
+            return await self._decoded(upload, partial(preview_of, side_px=side_px))
 
     async def close(self) -> None:
         """Refuse what comes from now on, finish what was accepted, stop the threads."""
@@ -213,6 +211,7 @@ class AssessmentService:
         self._waiting.put(None)
         await asyncio.to_thread(self._batcher.join)
         self._pool.shutdown()
+        self._heavy_pool.shutdown()
 
     async def _assess_all(
         self, uploads: Sequence[Upload], terms: Terms, *, heatmap: bool
@@ -237,32 +236,22 @@ class AssessmentService:
             self._accepted -= count
 
     async def _assess_one(self, upload: Upload, terms: Terms, *, heatmap: bool) -> Assessment:
+        image = await self._decoded(upload, self.assessor.prepare)
         answer: Future[tuple[Prepared, SeenImage]] = Future()
-        self._pool.submit(self._prepare, upload, heatmap, answer)
+        self._waiting.put(_Waiting(image, heatmap, answer))
         return self.assessor.conclude(*await asyncio.wrap_future(answer), terms)
 
-    def _prepare(self, upload: Upload, heatmap: bool, answer: Future[tuple[Prepared, SeenImage]]) -> None:
-        """Decode an image and hand it to the network's thread, in a thread of the pool."""
-        if answer.cancelled():
-            return
-        try:
-            image = self._decoded(upload, self.assessor.prepare)
-        except BaseException as fault:  # noqa: BLE001 - a caller waits for it
-            if answer.set_running_or_notify_cancel():
-                answer.set_exception(fault)
-        else:
-            self._waiting.put(_Waiting(image, heatmap, answer))
+    async def _decoded(self, upload: Upload, use: Callable[[RgbImage], _T]) -> _T:
+        """What `use` makes of the photograph, in a thread; large ones share one of their own."""
 
-    def _decoded(self, upload: Upload, use: Callable[[RgbImage], _T]) -> _T:
-        """What `use` makes of the photograph; a large one waits until no other large one is in memory."""
+        def decode(limits: ImageLimits) -> _T:
+            return use(decode_image(upload.data, name=upload.name, limits=limits))
+
+        loop = asyncio.get_running_loop()
         try:
-            return use(self._decode(upload, self._light))
+            return await loop.run_in_executor(self._pool, decode, self._light)
         except ImageTooLargeError:
-            with self._heavy:
-                return use(self._decode(upload, self.limits.images))
-
-    def _decode(self, upload: Upload, limits: ImageLimits) -> RgbImage:
-        return decode_image(upload.data, name=upload.name, limits=limits)
+            return await loop.run_in_executor(self._heavy_pool, decode, self.limits.images)
 
     # --- the network's thread -----------------------------------------------------------------------------
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import secrets
 import sqlite3
+import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from melascope.errors import OverloadedError, TooManyRequestsError, UnauthenticatedError
+from melascope.errors import MelascopeError, OverloadedError, TooManyRequestsError, UnauthenticatedError
 
 # OWASP's password storage cheat sheet: Argon2id, 19 MiB, 2 passes, 1 lane.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
+_KEY_BYTES = 32
 _FAILURE_MEMORY_S = 15 * 60
 #: Failures within that time after which an answer is refused: of one name from one address, from one address, of one
 #: name from anywhere (high, so that a stranger can hardly lock somebody out).
@@ -62,7 +65,8 @@ class Sessions:
 
     async def sign_in(self, name: str, password: str, *, address: str) -> str:
         """Start a session; returns its token. See `security.sign_in`."""
-        subjects = (f"{name}\n{address}", f"\n{address}", f"{name}\n")
+        network = _network(address)
+        subjects = (f"{name}\n{network}", f"\n{network}", f"{name}\n")
         async with self._one_hash_at_a_time:
             self._refuse_guessing(subjects)
             known = self._passwords.get(name, self._nobodys)  # as much work for a name that nobody has
@@ -164,11 +168,29 @@ def _digest(token: str) -> str:
 
 
 def _shared_key(path: Path) -> bytes:
-    """The first process makes it, the others read it."""
+    """The first process makes it, whole at once, and the others read it."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as private, suppress(FileExistsError):
+        draft = Path(private) / "key"
+        draft.touch(0o600)
+        draft.write_bytes(secrets.token_bytes(_KEY_BYTES))
+        path.hardlink_to(draft)
+    key = path.read_bytes()
+    if len(key) != _KEY_BYTES:
+        raise MelascopeError(
+            f"The key of this server's forms has {len(key)} bytes, not {_KEY_BYTES}.",
+            remedy="Start the server again.",
+        )
+    return key
+
+
+def _network(address: str) -> str:
+    """By which an address is counted: whoever has one of IPv6 has the 2⁶⁴ beside it."""
     try:
-        with path.open("xb") as file:
-            path.chmod(0o600)
-            file.write(secrets.token_bytes(32))
-    except FileExistsError:
-        pass
-    return path.read_bytes()
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return address
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(ip), 64), strict=False))
