@@ -107,6 +107,12 @@ def test_health_and_readiness(client: TestClient, app: FastAPI) -> None:
     assert full.headers["retry-after"] == "1"
 
 
+def test_health_and_readiness_have_a_head(client: TestClient) -> None:
+    for path in ("health", "ready"):
+        answer = client.head(f"{API}/{path}")
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_it_is_not_ready_without_room_for_an_image(client: TestClient, app: FastAPI) -> None:
     buffers = app.state.buffers
     for other in "ab":

@@ -15,6 +15,8 @@ from starlette.testclient import TestClient
 import melascope.web
 from melascope.bundle.store import Bundle
 from melascope.domain.assessment import Decision
+from melascope.errors import UsageError
+from melascope.web import pages
 from melascope.web.messages import LANGUAGES, messages
 
 WEB = Path(melascope.web.__file__).parent
@@ -285,3 +287,18 @@ def test_below_a_base_path_every_link_leads_there(
                 assert value.startswith("/mole/"), (tag, value)
     assert client.get("/mole/static/app.js").status_code == 200
     assert client.post("/mole/assess", files=[photograph("a.jpg", jpeg)], headers=FRAGMENT).status_code == 200
+
+
+def test_the_page_of_what_is_missing_among_the_static_files_links_to_what_exists(make_client) -> None:
+    client = make_client(base_path="/skin")
+    page = client.get("/skin/static/missing.js", headers={"accept": "text/html"})
+    assert page.status_code == 404
+    assert 'href="/skin/"' in page.text
+    assert "/static/static" not in page.text
+
+
+@pytest.mark.parametrize("typed", ["1_0", "1e1", "nan", "inf", "\N{ARABIC-INDIC DIGIT TWO}", ".", "2.5.1"])
+def test_a_prevalence_is_a_plain_decimal_number(typed: str) -> None:
+    with pytest.raises(UsageError, match="share of melanomas"):
+        pages._prevalence(typed)
+    assert pages._prevalence(" 2,5 % ") == 0.025

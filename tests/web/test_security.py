@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 import time
@@ -15,6 +16,7 @@ from web_accounts import METRICS_TOKEN, PASSWORD, TOKEN, csrf_of
 
 from melascope.errors import MelascopeError
 from melascope.web import api, pages, security, sessions
+from melascope.web.edge import TrustedWord
 from melascope.web.security import Permission, permission_of
 
 API = "/api/v1"
@@ -244,6 +246,27 @@ def test_guessing_a_password_is_slowed_down(guarded: TestClient, monkeypatch: py
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + wait_s + 1)
     assert sign_in(guarded).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("said", "believed"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("junk, 203.0.113.9:443, [2001:db8::1]:5", "203.0.113.9, 2001:db8::1"),
+        ("203.0.113.9, unknown", None),
+        ("a@203.0.113.9:1", "203.0.113.9"),
+        ("", None),
+    ],
+)
+def test_only_addresses_are_believed_of_a_proxy(said: str, believed: str | None) -> None:
+    seen = []
+
+    async def inner(scope, receive, send):
+        seen.append(dict(scope["headers"]).get(b"x-forwarded-for", b"").decode() or None)
+
+    scope = {"type": "http", "headers": [(b"x-forwarded-for", said.encode())]}
+    asyncio.run(TrustedWord(inner)(scope, None, None))
+    assert seen == [believed]
 
 
 @pytest.mark.parametrize(

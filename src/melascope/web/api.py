@@ -118,12 +118,14 @@ async def card(request: Request) -> Response:
     return Response(_service(request).assessor.bundle.card, media_type="text/markdown")
 
 
+@router.head("/health", dependencies=_PUBLIC, include_in_schema=False)
 @router.get("/health", dependencies=_PUBLIC, **openapi.plain("It lives.", "application/json"))
 async def health() -> Response:
     """Whether the process lives."""
     return _json(b'{"status":"ok"}')
 
 
+@router.head("/ready", dependencies=_PUBLIC, include_in_schema=False)
 @router.get("/ready", dependencies=_PUBLIC, **openapi.plain("It is ready.", "application/json", 503))
 async def ready(request: Request) -> Response:
     """Whether an image sent now would be accepted."""

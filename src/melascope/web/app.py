@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from melascope import __version__
 from melascope.bundle.catalogue import load_bundle
@@ -17,7 +18,7 @@ from melascope.imaging.decode import ImageLimits
 from melascope.runtime.assessor import Assessor
 from melascope.runtime.session import default_threads
 from melascope.web import api, metrics, pages, problems, security
-from melascope.web.edge import Edge
+from melascope.web.edge import Edge, TrustedWord
 from melascope.web.service import AssessmentService, ServiceLimits
 from melascope.web.sessions import Sessions
 from melascope.web.settings import Settings
@@ -90,6 +91,9 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None, folder: Path
     app.state.problem_page = getattr(pages, "problem_page", None)
     problems.install(app)
     app.add_middleware(Edge, settings=settings, buffers=app.state.buffers)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
+        app.add_middleware(TrustedWord)
     return app
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import time
 import traceback
 import uuid
 from contextlib import ExitStack
+from itertools import takewhile
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -124,6 +126,24 @@ class Edge:
         )
 
 
+class TrustedWord:
+    """Leaves of X-Forwarded-For what follows the last entry that is no address: before it, anybody may have written."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            said = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            entries = [entry.strip() for entry in b",".join(said).decode("latin-1").split(",")]
+            believed = ", ".join(reversed([*takewhile(bool, map(_address, reversed(entries)))]))
+            headers = [pair for pair in scope["headers"] if pair[0] != b"x-forwarded-for"]
+            if believed:
+                headers.append((b"x-forwarded-for", believed.encode()))
+            scope = {**scope, "headers": headers}
+        await self._app(scope, receive, send)
+
+
 class _Answer:
     """An ASGI `send` that adds the headers that every answer has."""
 
@@ -167,6 +187,15 @@ def _declared(headers: Headers) -> int | None:
         return None
     length = headers.get("content-length", "0")
     return int(length) if length.isascii() and length.isdigit() else None
+
+
+def _address(entry: str) -> str:
+    """Of an entry of X-Forwarded-For, without its port; empty where it is none."""
+    host = _host_name(entry) if entry.startswith("[") or entry.count(":") == 1 else entry
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return ""
 
 
 def _host_name(host: str) -> str:

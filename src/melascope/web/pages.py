@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +28,7 @@ from melascope.web.problems import Problem
 from melascope.web.report_pdf import REPORT_SIDE_PX, report_pdf
 from melascope.web.security import Permission, csrf_token, identify, requires, sign_in, sign_out
 from melascope.web.service import AssessmentService, Upload
+from melascope.web.settings import Settings
 from melascope.web.uploads import Form, read_form
 
 router = APIRouter(include_in_schema=False)
@@ -34,6 +36,7 @@ router = APIRouter(include_in_schema=False)
 LANGUAGE_COOKIE = "melascope-language"
 _LANGUAGE_S = 365 * 24 * 3600
 _PREVIEW_SIDE_PX = 1600
+_DECIMAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
 
 #: Messages of the catalogue that the page's JavaScript says.
 _SCRIPT_SECTIONS = ("error", "results", "terms", "camera")
@@ -171,7 +174,7 @@ async def logout(request: Request) -> Response:
 def problem_page(request: Request, problem: Problem) -> Response:
     """A problem for people: the login form where somebody has to sign in, else what happened and what to do."""
     tongue = _tongue(request)
-    at_login = request.url.path == f"{request.scope.get('root_path', '')}/login"
+    at_login = request.url.path == f"{_base(request)}/login"
     if problem.status == 401 or (at_login and problem.status == 429):
         fault = "login.waiting" if problem.status == 429 else "login.failed"
         return _login(request, fault=tongue(fault) if at_login else None)
@@ -229,12 +232,11 @@ def _prevalence(per_cent: str) -> float | None:
     typed = per_cent.strip().removesuffix("%").strip().replace(",", ".")
     if not typed:
         return None
-    try:
-        return float(typed) / 100
-    except ValueError:
+    if not _DECIMAL.fullmatch(typed):
         raise UsageError(
             f"The share of melanomas is {per_cent!r}.", remedy="Give a number of per cent, such as 2.5."
-        ) from None
+        )
+    return float(typed) / 100
 
 
 def _choice(point: OperatingPoint, manifest: Manifest, tongue: Messages) -> dict[str, object]:
@@ -270,7 +272,7 @@ def _login(request: Request, *, fault: str | None) -> Response:
 
 
 def _to_start(request: Request, cookie: str | None = None) -> Response:
-    response = RedirectResponse(f"{request.scope.get('root_path', '')}/", status_code=303)
+    response = RedirectResponse(f"{_base(request)}/", status_code=303)
     if cookie is not None:
         response.headers.append("Set-Cookie", cookie)
     return response
@@ -290,9 +292,15 @@ def _tongue(request: Request) -> Messages:
     return messages(negotiate(asked, request.headers.get("accept-language")))
 
 
+def _base(request: Request) -> str:
+    """Where the application lies: not the scope's `root_path`, which a mount below it moves."""
+    settings: Settings = request.app.state.settings
+    return settings.base_path
+
+
 def _frame(request: Request) -> dict[str, Any]:
     """What every template needs."""
-    base: str = request.scope.get("root_path", "")
+    base = _base(request)
     tongue, path = _tongue(request), request.url.path
     return {
         "t": tongue,

@@ -68,7 +68,7 @@ def respond(request: Request, problem: Problem) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if _should_sign_in(request, problem):
         return RedirectResponse(
-            f"{request.scope.get('root_path', '')}/login", status_code=HTTPStatus.SEE_OTHER
+            f"{request.app.state.settings.base_path}/login", status_code=HTTPStatus.SEE_OTHER
         )
     page: Callable[[Request, Problem], Response] | None = getattr(request.app.state, "problem_page", None)
     if page is not None and _wants_html(request):
@@ -76,7 +76,7 @@ def respond(request: Request, problem: Problem) -> Response:
         response.status_code = problem.status
         response.headers.update(headers)
         return response
-    body = json.dumps(problem.as_json(request.scope.get("root_path", "")), ensure_ascii=False)
+    body = json.dumps(problem.as_json(request.app.state.settings.base_path), ensure_ascii=False)
     return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -158,12 +158,12 @@ def _should_sign_in(request: Request, problem: Problem) -> bool:
     """Whether a person came to a page that needs a session."""
     return (
         problem.status == HTTPStatus.UNAUTHORIZED
-        and request.method == "GET"
+        and request.method in {"GET", "HEAD"}
         and bool(request.app.state.settings.users)
         and _wants_html(request)
     )
 
 
 def _wants_html(request: Request) -> bool:
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    path = request.scope["path"].removeprefix(request.app.state.settings.base_path)
     return not path.startswith(API_PREFIX) and "text/html" in request.headers.get("accept", "")

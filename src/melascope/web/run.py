@@ -103,8 +103,7 @@ def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        proxy_headers=False,  # the application reads them itself
         timeout_graceful_shutdown=settings.shutdown_seconds,
         h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
         backlog=_BACKLOG,

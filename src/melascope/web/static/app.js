@@ -13,6 +13,8 @@ const texts = JSON.parse(document.getElementById("texts").textContent);
 const tokenOf = (page) => page.querySelector("meta[name=csrf-token]")?.content;
 const byId = (id) => document.getElementById(id);
 const form = byId("ask");
+// As the server shows names: nothing that turns text around or hides it.
+const shown = (name) => name.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\uFFFD");
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
 /** One lesion that was asked about: its files, and what came of them. */
@@ -36,7 +38,7 @@ function add(files) {
   const groups = byId("lesion").checked ? [list] : list.map((file) => [file]);
   for (const group of groups) {
     cases.push({ files: group, batch, urls: group.map((file) => URL.createObjectURL(file)), state: "waiting",
-                 name: group.map((file) => file.name).join(", "), article: null, row: null, json: null });
+                 name: group.map((file) => shown(file.name)).join(", "), article: null, row: null, json: null });
   }
   document.body.classList.add("has-results");
   byId("results").hidden = false;
@@ -132,7 +134,7 @@ function answer(one, html) {
 function fail(one, problem) {
   const article = byId("failure").content.firstElementChild.cloneNode(true);
   const text = texts.error[problem.code] ?? texts.error.other;
-  article.querySelector("h3").textContent = one.name;
+  article.querySelector("h3 bdi").textContent = one.name;
   article.querySelector(".failure-text").textContent = text;
   if (problem.detail) {
     const details = article.querySelector(".failure-details");
