@@ -61,7 +61,7 @@ _LIMITS = (
     # 0.28 in the brightest real photograph. White tells nothing of what was there.
     _Limit("too-bright", "unusable", "burnt", 0.8, 1),
     _Limit("too-bright", "poor", "burnt", 0.3, 1),
-    # 1.52 and 8.2 in the most blurred real photographs. Blurred by 1 % of the shorter side, r is 0.93; by 6 %, 0.64.
+    # 1.44 and 7.6 in the most blurred real photographs. Blurred by 1 % of the shorter side, r is 0.93; by 6 %, 0.64.
     _Limit("blurred", "unusable", "coarse_blur_px", 12, 1),
     _Limit("blurred", "poor", "coarse_blur_px", 8, 1),
     _Limit("blurred", "poor", "blur_px", 1.5, 1),
@@ -72,7 +72,7 @@ _LIMITS = (
     _Limit("glare", "poor", "glare", 0.005, 1),
     # r is 0.90 at a share of 0.05, 0.52 at 0.15; real hair is softer than painted hair, and 1.4 % have more than this.
     _Limit("hair", "poor", "hair", 0.12, 1),
-    # By lesion masks three quarters of what lies above it is cut indeed; lower limits find more that is not.
+    # By lesion masks seven in ten of the photographs above it are cut indeed; of those that are, a third is found.
     _Limit("lesion-cut", "poor", "lesion_cut", 0.15, 1),
     # These do not move the score (r is 0.99 and more): to be told, for the next photograph.
     _Limit("dark-corners", "note", "dark_corners", 0.02, 1),
