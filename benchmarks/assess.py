@@ -78,7 +78,9 @@ def main() -> None:
         "decode": milliseconds(lambda: decode_image(data, name="drawn-lesion.png")),
         "preprocess": milliseconds(lambda: preprocess([image.pixels_HWC], spec)),
         "quality of the photograph": milliseconds(lambda: examine(image.pixels_HWC)),
-        "novelty": milliseconds(lambda: novelty and novelty.score(embedding, appearance(prepared.pixels_HWC)[None])),
+        "novelty": milliseconds(
+            lambda: novelty and novelty.score(embedding, appearance(prepared.pixels_HWC)[None])
+        ),
         "decision and its reasons": milliseconds(lambda: assessor.conclude(prepared, seen, terms)),
         "assess": milliseconds(lambda: assessor.assess([image])),
         "decode and assess, with heatmap": milliseconds(
