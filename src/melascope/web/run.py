@@ -114,6 +114,9 @@ def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listening = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        # Accepted connections inherit it. asyncio would set it only on sockets made with an explicit protocol, and
+        # without it an answer's body waits 40 ms for the client to acknowledge its head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as fault:
         raise UsageError(
             f"{settings.host}, port {settings.port}: the server cannot listen there ({fault.strerror or fault}).",
