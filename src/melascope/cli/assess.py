@@ -46,7 +46,7 @@ _AT_ONCE = 4  # full-size photographs in memory
     "--prevalence",
     type=float,
     metavar="FRACTION",
-    help="Share of melanomas among your lesions; moves probabilities only.",
+    help="Share of melanomas among your lesions; moves probabilities, never takes a referral away.",
 )
 @click.option(
     "--lesion", "one_lesion", is_flag=True, help="All images show the same lesion: one answer for it."

@@ -46,7 +46,7 @@ class OperatingPoint:
     """A threshold, what it was chosen for, and what it achieved where it was chosen.
 
     `threshold` is on the calibrated melanoma probability at the prevalence of the calibration cases, so that
-    the clinic's own prevalence changes the probability shown, never the decision.
+    the clinic's own prevalence changes the probability shown, never the referral.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

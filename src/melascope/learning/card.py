@@ -103,8 +103,10 @@ def model_card(
             *_figure_table(fields["measurements"], fields["default_operating_point"]),
             "",
             "Intervals are 95 %, from resampling lesions. Class figures count images of known diagnosis and assume "
-            "equal class frequencies; `test` are lesions held out of the training sources. Every row comes from the "
-            "command `melascope evaluate RUN --split NAME --prior uniform`, where RUN is the training run's folder.",
+            "equal class frequencies; `test` are lesions held out of the training sources. The columns come from these "
+            "commands, where RUN is the training run's folder:",
+            "",
+            *(f"- {measurement.name}: `{measurement.command}`" for measurement in fields["measurements"]),
             "",
             "## Decision",
             "",
@@ -193,7 +195,7 @@ def _figure_table(measurements: tuple[Measurement, ...], point: str) -> list[str
     lines = [
         "| | " + " | ".join(measurement.name for measurement in measurements) + " |",
         "|---" * (len(measurements) + 1) + "|",
-        "| images / lesions / melanomas | "
+        "| images / lesions / images of melanoma | "
         + " | ".join(f"{m.n_images:,} / {m.n_groups:,} / {m.n_melanoma:,}" for m in measurements)
         + " |",
     ]
