@@ -21,6 +21,9 @@ from melascope.web.messages import Messages
 #: The order in which cases want to be read: without an answer and referred first.
 URGENCY = (Decision.CANNOT_ASSESS, Decision.REFER, Decision.UNCERTAIN, Decision.NO_SIGN)
 
+#: The reasons that outweigh all others: told first, the rest in the order in which they are given.
+_DECISIVE = frozenset({"score-above", "score-at"})
+
 #: What browsers do not show by themselves.
 FOREIGN_TO_BROWSERS = frozenset({str(ImageFormat.TIFF), str(ImageFormat.HEIF)})
 
@@ -42,6 +45,7 @@ class ImageView:
     """One photograph of the case."""
 
     image: AssessedImage
+    speaks: bool  #: whether it is the most suspicious of the case
     facts: str  #: format and size in words
     findings: tuple[FindingView, ...]
     novelty: str | None
@@ -121,11 +125,12 @@ def case_view(
     """
     answered = assessment.decision is not Decision.CANNOT_ASSESS
     point = manifest.operating_point(assessment.operating_point)
-    by_code = {reason.code: tongue.reason(reason) for reason in assessment.reasons}
-    promise = next((text for code, text in by_code.items() if code.endswith("promised")), None)
+    told = [(reason.code, tongue.reason(reason)) for reason in assessment.reasons]
+    promise = next((text for code, text in told if code.endswith("promised")), None)
     probability = assessment.melanoma_probability
-    prevalence = tongue.percent(assessment.prevalence[Diagnosis.MEL], decimals=1)
+    prevalence = tongue.stated_percent(assessment.prevalence[Diagnosis.MEL])
     plausible = assessment.prediction_set
+    speaker = max(assessment.images, key=lambda image: image.melanoma_score or 0.0)
     return CaseView(
         assessment=assessment,
         decision_label=tongue(f"decision.{assessment.decision}"),
@@ -137,7 +142,7 @@ def case_view(
         threshold=tongue.percent(assessment.threshold, decimals=1) if answered else None,
         reasons=tuple(
             text
-            for code, text in by_code.items()
+            for code, text in sorted(told, key=lambda reason: reason[0] not in _DECISIVE)
             if not code.endswith("promised") and not (code == "not-excluded" and plausible)
         ),
         promise=promise if answered else None,
@@ -150,7 +155,8 @@ def case_view(
         worth_at=tongue("case.worth_at", prevalence=prevalence) if answered else None,
         worth=_worth(assessment, tongue) if answered else (),
         images=tuple(
-            _image_view(image, tongue, (previews or {}).get(image.sha256)) for image in assessment.images
+            _image_view(image, tongue, (previews or {}).get(image.sha256), speaks=image is speaker)
+            for image in assessment.images
         ),
     )
 
@@ -236,7 +242,9 @@ def _worth(assessment: Assessment, tongue: Messages) -> tuple[Worth, ...]:
     )
 
 
-def _image_view(image: AssessedImage, tongue: Messages, preview: bytes | None) -> ImageView:
+def _image_view(
+    image: AssessedImage, tongue: Messages, preview: bytes | None, *, speaks: bool
+) -> ImageView:
     heat = None if image.heatmap is None else heat_picture(
         image.heatmap, width_px=image.width_px, height_px=image.height_px
     )  # fmt: skip
@@ -245,6 +253,7 @@ def _image_view(image: AssessedImage, tongue: Messages, preview: bytes | None) -
         heat_note = tongue("case.heatmap_none" if image.melanoma_score is None else "case.heatmap_empty")
     return ImageView(
         image=image,
+        speaks=speaks,
         facts=tongue(
             "case.file_facts", format=image.format, width=image.width_px, height=image.height_px
         ),

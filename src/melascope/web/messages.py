@@ -24,6 +24,15 @@ LANGUAGES: Mapping[str, str] = {"en": "English", "de": "Deutsch", "es": "Españo
 DEFAULT_LANGUAGE = next(iter(LANGUAGES))
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+_ISOLATE, _ISOLATED = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+
+#: Takes out what `isolated` has put in (`str.translate`), where right-to-left text is not laid out anyway.
+ISOLATES = {ord(mark): None for mark in (_ISOLATE, _ISOLATED)}
+
+
+def isolated(name: str) -> str:
+    """A name for the midst of a sentence, whose order its right-to-left letters cannot turn (UAX 9)."""
+    return f"{_ISOLATE}{name}{_ISOLATED}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -50,7 +59,16 @@ class Messages:
 
     def percent(self, fraction: float, *, decimals: int = 0) -> str:
         """A fraction as a percentage, rounded as everywhere in the program (`runtime.reasons.percent`)."""
-        text = english_percent(fraction, decimals=decimals)
+        return self._written(english_percent(fraction, decimals=decimals))
+
+    def stated_percent(self, fraction: float) -> str:
+        """A fraction that somebody stated, with its own decimals if these are four at most, else with one."""
+        percent = fraction * 100
+        decimals = next((d for d in range(5) if abs(round(percent, d) - percent) < 1e-9), 1)
+        return self._written(f"{percent:.{decimals}f} %")
+
+    def _written(self, text: str) -> str:
+        """The program's percentage as this language writes it."""
         bound, number = ("", text) if text[0].isdigit() else text.split(" ", 1)
         number = number.replace(".", self.texts["decimal_mark"]).replace(" ", _NO_BREAK)
         return self(f"percent_{bound}", percent=number) if bound else number
@@ -87,10 +105,14 @@ class Messages:
         for name, value in reason.values.items():
             if name == "diagnoses":
                 shown[name] = self.diagnoses(tuple(map(Diagnosis, str(value).split())))
-            elif isinstance(value, float):
-                shown[name] = self.percent(value, decimals=1 if name.endswith("prevalence") else decimals)
+            elif isinstance(value, str):
+                shown[name] = isolated(value)
+            elif isinstance(value, int):
+                shown[name] = self.count(value)
+            elif name.endswith("prevalence"):
+                shown[name] = self.stated_percent(value)
             else:
-                shown[name] = self.count(value) if isinstance(value, int) else value
+                shown[name] = self.percent(value, decimals=decimals)
         return template.format_map(shown)
 
     def finding(self, finding: QualityFinding) -> str:

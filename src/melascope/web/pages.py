@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 import jinja2
@@ -22,8 +23,9 @@ from melascope.domain.assessment import Assessment
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import MelascopeError, UsageError
 from melascope.runtime.assessment_json import to_jsonable
+from melascope.web.attachment import attachment
 from melascope.web.case_view import FOREIGN_TO_BROWSERS, URGENCY, case_view, point_label
-from melascope.web.messages import LANGUAGES, Messages, messages, negotiate
+from melascope.web.messages import LANGUAGES, Messages, isolated, messages, negotiate
 from melascope.web.problems import Problem
 from melascope.web.report_pdf import REPORT_SIDE_PX, report_pdf
 from melascope.web.security import Permission, csrf_token, identify, requires, sign_in, sign_out
@@ -48,6 +50,7 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_TEMPLATES.filters["isolated"] = isolated
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(
     "table"
 )  # links are checked by its `validateLink`
@@ -66,10 +69,8 @@ async def start(request: Request) -> Response:
         "index.html",
         here="assess",
         points=[_choice(point, manifest, tongue) for point in manifest.operating_points],
-        calibration_prevalence=tongue(
-            "terms.prevalence_default", percent=tongue.percent(prevalence, decimals=1)
-        ),
-        calibration_per_cent=f"{prevalence:.1%}".removesuffix("%"),
+        calibration_prevalence=tongue("terms.prevalence_default", percent=tongue.stated_percent(prevalence)),
+        calibration_number=tongue.stated_percent(prevalence).split()[0],
         max_megabytes=request.app.state.settings.max_image_bytes // 1024**2,
         texts={name: tongue.section(name) for name in _SCRIPT_SECTIONS},
     )
@@ -110,7 +111,7 @@ async def report(request: Request) -> Response:
     return Response(
         await asyncio.to_thread(make, made=datetime.now(UTC)),
         media_type="application/pdf",
-        headers={"Content-Disposition": 'attachment; filename="melascope-report.pdf"'},
+        headers={"Content-Disposition": attachment(f"{PurePath(form.files[0].name).stem}.pdf")},
     )
 
 
@@ -130,7 +131,7 @@ async def about(request: Request) -> Response:
             "about.calibrated_at",
             n_cases=tongue.count(calibration.n_cases),
             n_groups=tongue.count(calibration.n_groups),
-            prevalence=tongue.percent(prevalence, decimals=1),
+            prevalence=tongue.stated_percent(prevalence),
         ),
         sets_promise=tongue("about.no_sets")
         if conformal is None
@@ -227,21 +228,28 @@ def _prevalence(per_cent: str) -> float | None:
     Raises
     ------
     UsageError
-        It is no number; its range is checked by `Assessor.terms`.
+        It is no number, or not one above 0 and below 100.
     """
     typed = per_cent.strip().removesuffix("%").strip().replace(",", ".")
     if not typed:
         return None
-    if not _DECIMAL.fullmatch(typed):
+    if not _DECIMAL.fullmatch(typed) or not 0 < float(typed) < 100:
         raise UsageError(
-            f"The share of melanomas is {per_cent!r}.", remedy="Give a number of per cent, such as 2.5."
+            f"The share of melanomas is {per_cent!r}.",
+            remedy="Give a number of per cent above 0 and below 100, such as 2.5 for 2.5 of 100 lesions.",
         )
     return float(typed) / 100
 
 
 def _choice(point: OperatingPoint, manifest: Manifest, tongue: Messages) -> dict[str, object]:
     default = point.name == manifest.default_operating_point
-    return {"name": point.name, "label": point_label(point, tongue), "default": default}
+    told = tongue(
+        "terms.point_told",
+        threshold=tongue.percent(point.threshold, decimals=1),
+        sensitivity=tongue.percent(point.sensitivity),
+        specificity=tongue.percent(point.specificity),
+    )
+    return {"name": point.name, "label": point_label(point, tongue), "default": default, "told": told}
 
 
 def _told(point: OperatingPoint, manifest: Manifest, tongue: Messages) -> dict[str, object]:

@@ -24,6 +24,7 @@ from melascope.bundle.manifest import Manifest
 from melascope.domain.assessment import AssessedImage, Assessment, Decision
 from melascope.web.case_view import Bar, CaseView, ImageView, case_view, heat_picture
 from melascope.web.messages import Messages
+from melascope.web.report_font import BOLD, REGULAR, writable
 
 REPORT_SIDE_PX = 1000  #: of the photographs in a report
 
@@ -46,7 +47,7 @@ _DECISIONS = {
 def _style(size: float, *, bold: bool = False, colour: Color = _INK, **more: Any) -> ParagraphStyle:
     return ParagraphStyle(
         f"{size}{bold}{colour}{sorted(more)}",
-        fontName="Helvetica-Bold" if bold else "Helvetica",
+        fontName=BOLD if bold else REGULAR,
         fontSize=size,
         leading=round(size * 1.32, 1),
         textColor=colour,
@@ -54,11 +55,11 @@ def _style(size: float, *, bold: bool = False, colour: Color = _INK, **more: Any
     )
 
 
-_TEXT, _SMALL, _TINY = _style(9), _style(8, colour=_SOFT), _style(7, colour=_SOFT)
-_BULLET = _style(9, leftIndent=9, bulletIndent=1, spaceAfter=1.5)
-_HEADING = _style(8, bold=True, colour=_BRAND, spaceBefore=5, spaceAfter=2)
-_TITLE = _style(14, bold=True)
-_RIGHT = _style(8, colour=_SOFT, alignment=TA_RIGHT)
+_TEXT, _SMALL, _TINY = _style(8.2), _style(7.3, colour=_SOFT), _style(6.4, colour=_SOFT)
+_BULLET = _style(8.2, leftIndent=10, bulletIndent=1, bulletFontName=REGULAR, bulletFontSize=8.2, spaceAfter=1.5)
+_HEADING = _style(7.4, bold=True, colour=_BRAND, spaceBefore=5, spaceAfter=2)
+_TITLE = _style(13, bold=True)
+_RIGHT = _style(7.3, colour=_SOFT, alignment=TA_RIGHT)
 
 
 def report_pdf(
@@ -102,7 +103,7 @@ def _build(
         rightMargin=_MARGIN_MM * mm - _FRAME_PT,
         topMargin=20 * mm,
         bottomMargin=14 * mm,
-        title=_plain(title),
+        title=title,
         author="melascope",
         creator=f"melascope {__version__}",
         lang=tongue.language,
@@ -127,14 +128,14 @@ def _frame(canvas: Canvas, document: SimpleDocTemplate, *, tongue: Messages, mad
     left, right, top = _MARGIN_MM * mm, (210 - _MARGIN_MM) * mm, A4[1] - 14 * mm
     canvas.saveState()
     canvas.setFillColor(_BRAND)
-    canvas.setFont("Helvetica-Bold", 11)
+    canvas.setFont(BOLD, 10.5)
     canvas.drawString(left, top, "melascope")
     canvas.setFillColor(_SOFT)
-    canvas.setFont("Helvetica", 8)
-    canvas.drawRightString(right, top, _plain(made))
+    canvas.setFont(REGULAR, 7.2)
+    canvas.drawRightString(right, top, writable(made))
     canvas.setStrokeColor(_LINE)
     canvas.line(left, top - 3 * mm, right, top - 3 * mm)
-    canvas.drawRightString(right, 9 * mm, _plain(tongue("report.page", n=document.page)))
+    canvas.drawRightString(right, 9 * mm, writable(tongue("report.page", n=document.page)))
     canvas.restoreState()
 
 
@@ -142,12 +143,12 @@ def _opening(case: CaseView, tongue: Messages) -> list[Flowable]:
     images, decision = case.assessment.images, case.assessment.decision
     title = tongue("report.title") if len(images) == 1 else tongue("report.title_lesion", n=len(images))
     strong, soft = _DECISIONS[decision]
-    said = [_text(case.decision_label, _style(18, bold=True, colour=strong)), _text(case.advice, _TEXT)]
+    said = [_text(case.decision_label, _style(17, bold=True, colour=strong)), _text(case.advice, _TEXT)]
     number: list[Flowable] = []
     if case.probability is not None:
         right = {"alignment": TA_RIGHT}
         number = [
-            _text(case.probability, _style(24, bold=True, **right)),
+            _text(case.probability, _style(22, bold=True, **right)),
             Spacer(1, 2),
             _text(tongue("case.probability"), _RIGHT),
         ]
@@ -249,17 +250,12 @@ def _closing(case: CaseView, tongue: Messages) -> list[Flowable]:
 # --- pieces -------------------------------------------------------------------------------------------------
 
 
-def _plain(text: str) -> str:
-    """What the standard fonts can write; file names may hold more."""
-    return text.encode("cp1252", "replace").decode("cp1252")
-
-
 def _text(text: str, style: ParagraphStyle) -> Paragraph:
-    return Paragraph(escape(_plain(text)), style)
+    return Paragraph(escape(writable(text)), style)
 
 
 def _bullet(text: str) -> Paragraph:
-    return Paragraph(escape(_plain(text)), _BULLET, bulletText="\N{BULLET}")
+    return Paragraph(escape(writable(text)), _BULLET, bulletText="\N{BULLET}")
 
 
 def _columns(rows: list[list[list[Flowable]]]) -> Table:
@@ -321,8 +317,8 @@ class _BarRow(Flowable):  # type: ignore[misc]  # reportlab has no types
     def draw(self) -> None:
         canvas: Canvas = self.canv
         canvas.setFillColor(_INK)
-        canvas.setFont("Helvetica-Bold" if self._bar.plausible else "Helvetica", 8.5)
-        canvas.drawString(0, 5, _plain(self._bar.label))
+        canvas.setFont(BOLD if self._bar.plausible else REGULAR, 7.8)
+        canvas.drawString(0, 5, writable(self._bar.label))
         canvas.setFillColor(_SUNKEN)
         canvas.rect(0, 0, self.width, 2.4, stroke=0, fill=1)
         canvas.setFillColor(_MALIGNANT if self._bar.diagnosis.malignant else _SOFT)

@@ -119,6 +119,11 @@ function answer(one, html) {
   holder.innerHTML = html;
   const article = holder.content.querySelector("article");
   one.json = JSON.parse(article.querySelector("script.assessment").textContent);
+  if (one.label && one.label !== article.dataset.decisionLabel) {
+    const changed = article.querySelector(".changed");
+    changed.hidden = false;
+    changed.textContent = fill(texts.results.changed, { decision: one.label });
+  }
   Object.assign(one, {
     state: "done", article, problem: null, decision: article.dataset.decision, label: article.dataset.decisionLabel,
     probability: article.dataset.probability, urgency: Number(article.dataset.urgency), note: article.dataset.note,
@@ -188,6 +193,19 @@ async function download(one, button) {
   } finally {
     button.disabled = false;
   }
+}
+
+/** What the chosen operating point did where it was chosen; whether the share of melanomas is one, and in which unit. */
+function checkTerms() {
+  const { operating_point: point, prevalence } = form.elements;
+  byId("point-told").textContent = point.selectedOptions[0].dataset.told;
+  const typed = prevalence.value.trim().replace(/\s*%$/, "").replace(",", ".");
+  const percent = /^(\d+\.?\d*|\.\d+)$/.test(typed) ? Number(typed) : NaN;
+  prevalence.setCustomValidity(!typed || (percent > 0 && percent < 100) ? "" : texts.terms.prevalence_wrong);
+  const number = (value) => value.toLocaleString(document.documentElement.lang, { maximumSignificantDigits: 4 });
+  byId("prevalence-note").textContent = percent > 0 && percent < 1
+    ? fill(texts.terms.prevalence_small, { percent: number(percent), of: number(Math.round(100 / percent)), instead: number(100 * percent) })
+    : prevalence.validationMessage;
 }
 
 function askAgain() {
@@ -334,7 +352,9 @@ form.addEventListener("submit", (event) => event.preventDefault());
 for (const input of [byId("files"), byId("capture")]) {
   input.addEventListener("change", () => { add(input.files); input.value = ""; });
 }
+form.addEventListener("input", checkTerms);
 for (const name of ["operating_point", "prevalence"]) form.elements[name].addEventListener("change", askAgain);
+checkTerms(); // browsers keep what was typed when the page is loaded anew
 form.elements.prevalence.addEventListener("keydown", (event) => { if (event.key === "Enter") event.target.blur(); });
 
 addEventListener("dragenter", (event) => {

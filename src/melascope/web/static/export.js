@@ -2,11 +2,11 @@
 
 const COLUMNS = ["image", "decision", "melanoma_probability", "melanoma_score", "operating_point", "threshold", "prediction_set"];
 
-/** Text that no spreadsheet takes for a formula. */
-const harmless = (text) => (/^[=+\-@\t\r]/.test(text) ? `'${text}` : text);
+/** Text that no spreadsheet takes for a formula, at its start or behind what some take for the next cell's. */
+const harmless = (text) => text.replace(/(^|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])/g, "$1'");
 const cell = (value) => {
   const text = value === null || value === undefined ? "" : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return /[",;\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
 export function toCsv(cases) {

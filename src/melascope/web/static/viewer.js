@@ -27,7 +27,7 @@ function wirePicker(picker, figures) {
     button.querySelector("img").src = figures[n].querySelector("img.shot").src;
     button.addEventListener("click", () => pick(n));
   });
-  pick(0);
+  pick(Math.max(0, figures.findIndex((figure) => "speaks" in figure.dataset)));
 }
 
 function wireViewer(figure) {
