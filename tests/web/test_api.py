@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 
 import pytest
 from drawn import encode, lesion
@@ -15,7 +16,7 @@ from starlette.types import Message
 
 from melascope.bundle.manifest import Manifest
 from melascope.bundle.store import Bundle
-from melascope.errors import MelascopeError, TooManyRequestsError
+from melascope.errors import MelascopeError
 from melascope.imaging.decode import decode_image
 from melascope.runtime.assessment_json import from_json, from_jsonable, json_schema
 from melascope.runtime.assessor import Assessor
@@ -107,21 +108,50 @@ def test_health_and_readiness(client: TestClient, app: FastAPI) -> None:
     assert full.headers["retry-after"] == "1"
 
 
-def test_health_and_readiness_have_a_head(client: TestClient) -> None:
-    for path in ("health", "ready"):
-        answer = client.head(f"{API}/{path}")
-        assert (answer.status_code, answer.content) == (200, b"")
+@pytest.mark.parametrize(
+    "path", ["/", "/about", f"{API}/health", f"{API}/bundle", "/static/app.js", "/metrics"]
+)
+def test_head_is_get_without_its_body(client: TestClient, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    varying = {"x-request-id", "content-length" if path == "/metrics" else ""}
+    told = [
+        {name: value for name, value in one.headers.items() if name not in varying} for one in (got, head)
+    ]
+    assert told[0] == told[1]
+    assert {'method="HEAD"'} <= set(re.findall(r'method="HEAD"', client.get("/metrics").text))
+
+
+def test_head_is_answered_only_where_get_is(client: TestClient) -> None:
+    assert client.head(f"{API}/assess").status_code == 405
+    assert client.head("/nothing").status_code == 404
 
 
 def test_it_is_not_ready_without_room_for_an_image(client: TestClient, app: FastAPI) -> None:
     buffers = app.state.buffers
     for other in "ab":
-        buffers.hold(150 * 1024**2, client=other)
+        asyncio.run(buffers.hold(150 * 1024**2, client=other))
     assert client.get(f"{API}/ready").status_code == 503
-    with pytest.raises(TooManyRequestsError):
-        buffers.hold(150 * 1024**2, client="b")
     buffers.free(150 * 1024**2, client="b")
     assert client.get(f"{API}/ready").status_code == 200
+
+
+@pytest.mark.parametrize("prevalence", ["1", "5", "0", "-0.1", "inf", "nan", "1e-400"])
+def test_a_prevalence_of_per_cent_is_refused_with_a_hint(
+    client: TestClient, jpeg: bytes, prevalence: str
+) -> None:
+    answer = client.post(f"{API}/assess", params={"prevalence": prevalence}, content=jpeg)
+    assert (answer.status_code, problem(answer)["code"]) == (422, "validation")
+    assert "it is a fraction, 0.05 for 5 %" in answer.json()["detail"]
+
+
+def test_the_description_says_that_prevalence_is_a_fraction(client: TestClient) -> None:
+    paths = client.get(f"{API}/openapi.json").json()["paths"]
+    for path in ("assess", "assess-many", "assess-lesion"):
+        [stated] = [p for p in paths[f"{API}/{path}"]["post"]["parameters"] if p["name"] == "prevalence"]
+        assert "0.05 for 5 %" in stated["description"]
+        [number] = [one for one in stated["schema"]["anyOf"] if one["type"] == "number"]
+        assert number == {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 
 
 def test_an_overloaded_server_says_when_to_come_again(client: TestClient, app: FastAPI, jpeg: bytes) -> None:

@@ -100,6 +100,25 @@ def test_a_token_needs_no_csrf_token_and_may_come_from_anywhere(guarded: TestCli
     assert guarded.post(f"{API}/assess", content=jpeg, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize(("kind", "code"), [("token", "unauthenticated"), ("password", "unauthenticated")])
+def test_what_opens_nothing_is_counted_and_logged(guarded: TestClient, caplog, kind: str, code: str) -> None:
+    def counted() -> float:
+        text = guarded.get("/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"}).text
+        found = re.search(rf'refused_credentials_total\{{code="{code}",credential="{kind}"\}} (\S+)', text)
+        return float(found[1]) if found else 0
+
+    before = counted()
+    if kind == "token":
+        assert guarded.get(f"{API}/bundle", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    else:
+        sign_in(guarded, password="wrong")
+    assert guarded.get(f"{API}/bundle").status_code == 401  # nobody tried anything
+    assert counted() == before + 1
+    [record] = [record for record in caplog.records if record.msg == "sign-in refused"]
+    assert (record.code, record.address) == (code, "testclient")
+    assert "wrong" not in str(vars(record))
+
+
 # --- sessions ----------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from melascope import __version__
 from melascope.domain.assessment import Assessment
@@ -25,6 +26,23 @@ _PUBLIC = [Depends(requires(Permission.PUBLIC))]
 _METRICS = [Depends(requires(Permission.METRICS))]
 
 
+def _is_fraction(value: float) -> float:
+    if not 0 < value < 1:  # NaN is neither
+        raise PydanticCustomError(
+            "fraction",
+            "{value} does not lie between 0 and 1; it is a fraction, 0.05 for 5 %",
+            {"value": f"{value:.6g}"},
+        )
+    return value
+
+
+Fraction = Annotated[
+    float,
+    AfterValidator(_is_fraction),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+]
+
+
 class Options(BaseModel):
     """On what terms images are assessed; see `Assessor.terms`."""
 
@@ -36,12 +54,13 @@ class Options(BaseModel):
         description="One of the bundle's; left out: its default.",
         examples=["sensitivity-95"],
     )
-    prevalence: float | None = Field(
+    prevalence: Fraction | None = Field(
         None,
-        gt=0,
-        lt=1,
-        description="Share of melanomas among your lesions; moves probabilities and never takes a referral away.",
-        examples=[0.02],
+        description=(
+            "Share of melanomas among your lesions, a fraction: 0.05 for 5 %. Moves probabilities and never takes "
+            "a referral away."
+        ),
+        examples=[0.05],
     )
     heatmap: bool = Field(False, description="Whether to say where the network saw evidence for melanoma.")
 
@@ -118,14 +137,12 @@ async def card(request: Request) -> Response:
     return Response(_service(request).assessor.bundle.card, media_type="text/markdown")
 
 
-@router.head("/health", dependencies=_PUBLIC, include_in_schema=False)
 @router.get("/health", dependencies=_PUBLIC, **openapi.plain("It lives.", "application/json"))
 async def health() -> Response:
     """Whether the process lives."""
     return _json(b'{"status":"ok"}')
 
 
-@router.head("/ready", dependencies=_PUBLIC, include_in_schema=False)
 @router.get("/ready", dependencies=_PUBLIC, **openapi.plain("It is ready.", "application/json", 503))
 async def ready(request: Request) -> Response:
     """Whether an image sent now would be accepted."""

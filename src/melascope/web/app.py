@@ -82,6 +82,7 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None, folder: Path
     app.state.buffers = Buffers(
         settings.max_buffered_bytes,
         most_of_client=max(settings.max_buffered_bytes // 2, settings.max_request_bytes),
+        seconds=settings.room_seconds,
     )
     routers = (api.router, api.operations, pages.router)
     security.refuse_unstated(routers)

@@ -94,7 +94,7 @@ class Client:
         prevalence: float | None = None,
         heatmap: bool = False,
     ) -> Assessment:
-        """Assess one image; the options are those of `Assessor.assess`.
+        """Assess one image; the options are those of `Assessor.assess`, `prevalence` a fraction: 0.05 for 5 %.
 
         Raises
         ------

@@ -43,7 +43,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-_HEADERS = {
+#: Of every answer.
+HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -73,6 +74,10 @@ class Edge:
         headers = Headers(scope=scope)
         body = Body(receive, declared=_declared(headers), settings=self._settings, buffers=self._buffers)
         state["body"] = body
+        method = scope["method"]
+        if method == "HEAD":
+            # Whatever answers GET answers it; the server, which keeps its own scope, sends no body.
+            scope = {**scope, "method": "GET"}
         answer = _Answer(send, scope, body, self._settings)
         with ExitStack() as until_answered, metrics.in_flight():
             state["until_answered"] = until_answered
@@ -80,7 +85,7 @@ class Edge:
             try:
                 await self._answer(scope, headers, body, answer)
             finally:
-                self._tell(scope, answer.status, time.perf_counter() - began_s)
+                self._tell(method, scope, answer.status, time.perf_counter() - began_s)
 
     async def _answer(self, scope: Scope, headers: Headers, body: Body, answer: _Answer) -> None:
         request = Request(scope, body)
@@ -111,14 +116,14 @@ class Edge:
         if base and (scope["path"] == base or scope["path"].startswith(f"{base}/")):
             scope["root_path"] = base
 
-    def _tell(self, scope: Scope, status: int | None, seconds: float) -> None:
+    def _tell(self, method: str, scope: Scope, status: int | None, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "none"
-        metrics.count_request(scope["method"], route, status or 499, seconds)
+        metrics.count_request(method, route, status or 499, seconds)
         _LOG.info(
             "request",
             extra={
                 "request_id": scope["state"]["request_id"],
-                "method": scope["method"],
+                "method": method,
                 "route": route,
                 "status": status or 499,  # 499: the client went before it was answered
                 "ms": round(seconds * 1000, 1),
@@ -168,7 +173,7 @@ class _Answer:
 
     def _add_headers(self, headers: MutableHeaders) -> None:
         state = self._scope["state"]
-        for name, value in _HEADERS.items():
+        for name, value in HEADERS.items():
             headers.setdefault(name, value)
         if self._scope["scheme"] == "https":
             headers["Strict-Transport-Security"] = "max-age=31536000"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -45,6 +46,12 @@ _decisions = Counter(
 _problems = Counter(
     "melascope_problems_total", "Answers that are problems, by code.", ("code",), registry=_registry
 )
+_refused = Counter(
+    "melascope_refused_credentials_total",
+    "Passwords and bearer tokens that were refused, by the code of the reason.",
+    ("credential", "code"),
+    registry=_registry,
+)
 _batch = Histogram(
     "melascope_batch_images",
     "Images that went through the network at once.",
@@ -73,6 +80,11 @@ def count_request(method: str, route: str, status: int, seconds: float) -> None:
 def count_problem(code: str) -> None:
     """Count an answer that is a problem."""
     _problems.labels(code).inc()
+
+
+def count_refused(credential: Literal["password", "token"], code: str) -> None:
+    """Count a password or a token that opens nothing."""
+    _refused.labels(credential, code).inc()
 
 
 class ServiceMetrics(Observer):

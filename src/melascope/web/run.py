@@ -21,7 +21,8 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 from melascope.bundle.catalogue import active, find
 from melascope.bundle.store import pack
 from melascope.errors import MelascopeError, UsageError
-from melascope.web import logs, problems
+from melascope.web import logs, metrics, problems
+from melascope.web.edge import HEADERS
 from melascope.web.settings import Settings
 
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -158,15 +159,10 @@ class Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        problem = problems.Problem(code="not-http", status=400, title="Bad Request", detail=msg)
-        headers = [("content-type", problems.MEDIA_TYPE), ("connection", "close")]
-        answer = (
-            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-            h11.Data(data=json.dumps(problem.as_json("")).encode()),
-            h11.EndOfMessage(),
-        )
-        for event in answer:
-            self.transport.write(self.conn.send(event) or b"")
+        """Of what is no HTTP; where its answer has begun already, all that is left is to close."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            for event in _not_http(msg):
+                self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
     def _watch_head(self) -> None:
@@ -177,3 +173,21 @@ class Protocol(H11Protocol):
         elif not awaited and self._head_due is not None:
             self._head_due.cancel()
             self._head_due = None
+
+
+def _not_http(detail: str) -> tuple[h11.Event, ...]:
+    problem = problems.Problem(code="not-http", status=400, title="Bad Request", detail=detail)
+    metrics.count_problem(problem.code)
+    body = json.dumps(problem.as_json("")).encode()
+    headers = {
+        **HEADERS,
+        "Cache-Control": "no-store",
+        "Content-Type": problems.MEDIA_TYPE,
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+    }
+    return (
+        h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request"),
+        h11.Data(data=body),
+        h11.EndOfMessage(),
+    )

@@ -23,6 +23,7 @@ from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 
 from melascope.errors import ForbiddenError, MelascopeError, TooManyRequestsError, UnauthenticatedError
+from melascope.web import metrics
 from melascope.web.sessions import Sessions
 from melascope.web.settings import Settings
 from melascope.web.uploads import has_form, read_form
@@ -77,8 +78,8 @@ class Requires:
             if self.permission is Permission.PUBLIC:
                 request.state.body.max_bytes = _PUBLIC_BODY_BYTES
             request.state.body.client = caller.share
+            _take_share(request, caller)  # before a byte of the body is read
             await _refuse_forgery(request, caller)
-            _take_share(request, caller)
         return caller
 
 
@@ -136,7 +137,7 @@ async def sign_in(request: Request, name: str, password: str) -> str:
     try:
         token = await sessions.sign_in(name, password, address=address)
     except MelascopeError as refused:
-        _LOG.warning("sign-in refused", extra={"code": refused.code, "address": address})
+        _tell_refused("password", refused.code, address)
         raise
     return set_cookie(settings, "session", token, max_age_s=int(settings.session_hours * 3600))
 
@@ -218,12 +219,18 @@ def _identify(request: Request) -> Caller:
             if hmac.compare_digest(token.sha256, digest):
                 may = frozenset({Permission.PUBLIC, *map(Permission, token.permissions)})
                 return Caller(name=name, by="token", permissions=may, address=address)
+        _tell_refused("token", UnauthenticatedError.code, address)
     elif cookie := _cookie(request, "session"):
         sessions: Sessions = request.app.state.sessions
         if (user := sessions.user_of(cookie)) is not None:
             may = frozenset({Permission.PUBLIC, Permission.ASSESS})
             return Caller(name=user, by="session", permissions=may, address=address)
     return Caller(name=None, by="nobody", permissions=frozenset({Permission.PUBLIC}), address=address)
+
+
+def _tell_refused(credential: Literal["password", "token"], code: str, address: str) -> None:
+    metrics.count_refused(credential, code)
+    _LOG.warning("sign-in refused", extra={"code": code, "address": address})
 
 
 async def _refuse_forgery(request: Request, caller: Caller) -> None:

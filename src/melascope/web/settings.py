@@ -70,6 +70,8 @@ class Settings(_Strict):
     max_request_bytes: int = Field(default=256 * 1024**2, ge=1024)
     max_buffered_bytes: int = Field(default=320 * 1024**2, ge=1024)  #: of all requests of a process together
     body_seconds: float = Field(default=20, gt=0)  #: that a body may fall behind 16 KiB a second
+    max_body_seconds: float = Field(default=120, gt=0)  #: that a body may take in all
+    room_seconds: float = Field(default=30, gt=0)  #: that a request may wait for room in memory
     shutdown_seconds: int = Field(default=30, ge=1)  #: for what was accepted to finish
     queue: int = Field(default=64, ge=1)  #: images of a process accepted and not yet answered
     queue_of_client: int = Field(default=32, ge=1)  #: requests of one client at once
@@ -105,8 +107,11 @@ class Settings(_Strict):
             )
         if self.max_image_bytes > self.max_request_bytes:
             raise ValueError("max_image_bytes is above max_request_bytes")
-        if self.max_request_bytes > self.max_buffered_bytes:
-            raise ValueError("max_request_bytes is above max_buffered_bytes")
+        if self.max_request_bytes + self.max_image_bytes > self.max_buffered_bytes:
+            raise ValueError(
+                "max_buffered_bytes is below max_request_bytes and max_image_bytes together: one client could "
+                "leave no room for an image of another"
+            )
         for proxy in self.trusted_proxies:
             try:
                 ipaddress.ip_network(proxy, strict=False)

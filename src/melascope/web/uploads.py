@@ -14,6 +14,7 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 from starlette.types import Message, Receive
 
 from melascope.errors import (
+    LaterError,
     OverloadedError,
     RequestError,
     RequestTooLargeError,
@@ -39,8 +40,18 @@ class Form:
     files: Sequence[Upload] = ()  #: in their order, whatever their fields are called
 
 
+@dataclass(eq=False, slots=True)
+class _InLine:
+    client: str
+    count: int
+    turn: asyncio.Future[None]
+
+
 class Buffers:
     """Bytes of request bodies that a process holds in memory.
+
+    A body's room is taken before its first byte is read, so that two that began cannot keep each other from ending.
+    Who finds none waits in line; room that comes free goes to the first in it for whom it is enough.
 
     Parameters
     ----------
@@ -48,43 +59,76 @@ class Buffers:
         Of all clients together.
     most_of_client
         Of one of them, so that it leaves room for the others.
+    seconds
+        How long one waits in line.
     """
 
-    def __init__(self, most: int, *, most_of_client: int) -> None:
+    def __init__(self, most: int, *, most_of_client: int, seconds: float) -> None:
         self._most = most
         self._most_of_client = most_of_client
+        self._seconds = seconds
         self._held: Counter[str] = Counter()
+        self._line: list[_InLine] = []
 
     def has_room(self, count: int) -> bool:
         """Whether so many more can be held."""
         return self._held.total() + count <= self._most
 
-    def hold(self, count: int, *, client: str) -> None:
-        """Hold more of them.
+    async def hold(self, count: int, *, client: str) -> None:
+        """Hold more of them, when there is room.
 
         Raises
         ------
         TooManyRequestsError
-            The client's part is taken.
+            The client's part is still taken after the wait.
         OverloadedError
-            There is no room.
+            There is still no room after it.
         """
-        if self._held[client] + count > self._most_of_client:
-            raise TooManyRequestsError(
-                "Your other uploads take all the memory there is for one client.",
-                remedy="Send it again when some of them are answered.",
-            )
-        if not self.has_room(count):
-            raise OverloadedError(
-                "Other uploads take all the memory there is for them.", remedy="Send it again in a moment."
-            )
-        self._held[client] += count
+        if self._fits(count, client):
+            self._held[client] += count
+            return
+        place = _InLine(client, count, asyncio.get_running_loop().create_future())
+        self._line.append(place)
+        try:
+            async with asyncio.timeout(self._seconds):
+                await place.turn
+        except TimeoutError:
+            self._leave(place)
+            raise self._no_room(count, client) from None
+        except asyncio.CancelledError:
+            self._leave(place)
+            raise
 
     def free(self, count: int, *, client: str) -> None:
         """Hold fewer."""
         self._held[client] -= count
         if not self._held[client]:
             del self._held[client]
+        for place in [*self._line]:
+            if not place.turn.done() and self._fits(place.count, place.client):
+                self._line.remove(place)
+                self._held[place.client] += place.count
+                place.turn.set_result(None)
+
+    def _fits(self, count: int, client: str) -> bool:
+        return self._held[client] + count <= self._most_of_client and self.has_room(count)
+
+    def _leave(self, place: _InLine) -> None:
+        """Whether or not its turn came at the same moment."""
+        if place in self._line:
+            self._line.remove(place)
+        else:
+            self.free(place.count, client=place.client)
+
+    def _no_room(self, count: int, client: str) -> LaterError:
+        if self._held[client] + count > self._most_of_client:
+            return TooManyRequestsError(
+                "Your other uploads take all the memory there is for one client.",
+                remedy="Send it again when some of them are answered.",
+            )
+        return OverloadedError(
+            "Other uploads take all the memory there is for them.", remedy="Send it again in a moment."
+        )
 
 
 class Body:
@@ -106,9 +150,11 @@ class Body:
         self._receive = receive
         self._declared = declared
         self._seconds = settings.body_seconds
+        self._most_seconds = settings.max_body_seconds
         self._buffers = buffers
-        self._held = 0
-        self._due_s: float | None = None
+        self._held = 0  # at first for what may come, in the end for what came
+        self._arrived = 0
+        self._due_s = self._latest_s = 0.0
         self.client = ""
         self.max_bytes = settings.max_request_bytes
         self.complete = declared == 0
@@ -116,19 +162,20 @@ class Body:
     async def __call__(self) -> Message:
         if self.complete:
             return await self._receive()  # for word that the client has gone
-        if (self._declared or 0) > self.max_bytes:
-            raise self._too_large()
+        if not self._held:
+            await self._begin()
         message = await self._in_time()
         if message["type"] == "http.request":
             chunk = len(message.get("body", b""))
-            if self._held + chunk > self.max_bytes:
+            self._arrived += chunk
+            if self._arrived > self.max_bytes:
                 raise self._too_large()
-            self._buffers.hold(chunk, client=self.client)
-            self._held += chunk
-            self._due_s = (self._due_s or 0.0) + chunk / _LEAST_BYTES_PER_SECOND
+            self._due_s += chunk / _LEAST_BYTES_PER_SECOND
             self.complete = not message.get("more_body", False)
         else:
             self.complete = True
+        if self.complete:
+            self._keep(self._arrived)
         return message
 
     async def discard(self, *, seconds: float, most_bytes: int) -> None:
@@ -145,19 +192,32 @@ class Body:
 
     def free(self) -> None:
         """Give its memory back, when the request is answered."""
-        self._buffers.free(self._held, client=self.client)
-        self._held = 0
+        self._keep(0)
+
+    async def _begin(self) -> None:
+        """Find room for all of it, then start the clock."""
+        most = self.max_bytes if self._declared is None else self._declared
+        if most > self.max_bytes:
+            raise self._too_large()
+        await self._buffers.hold(most, client=self.client)
+        self._held = most
+        now = asyncio.get_running_loop().time()
+        self._due_s, self._latest_s = now + self._seconds, now + self._most_seconds
+
+    def _keep(self, count: int) -> None:
+        if self._held != count:
+            self._buffers.free(self._held - count, client=self.client)
+            self._held = count
 
     async def _in_time(self) -> Message:
         now = asyncio.get_running_loop().time()
-        latest_s = now + self._seconds  # what was sent fast buys no longer pause
-        self._due_s = latest_s if self._due_s is None else min(self._due_s, latest_s)
+        self._due_s = min(self._due_s, now + self._seconds)  # what was sent fast buys no longer pause
         try:
-            async with asyncio.timeout(min(self._due_s - now, _MOST_IDLE_S)):
+            async with asyncio.timeout(min(self._due_s - now, self._latest_s - now, _MOST_IDLE_S)):
                 return await self._receive()
         except TimeoutError:
             raise SlowRequestError(
-                f"{self._held} bytes of the request arrived, then no more in time.",
+                f"Only {self._arrived} bytes of the request arrived in time.",
                 remedy="Send it again over a faster connection.",
             ) from None
 
