@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from melascope.bundle.store import Bundle
 from melascope.domain.assessment import AssessedImage, Assessment, Decision, Heatmap, Novelty, QualityFinding
+from melascope.domain.diagnosis import Diagnosis
 from melascope.domain.image import RgbImage
 from melascope.runtime.assessor import Assessor
 from melascope.runtime.explain import render_heatmap
@@ -84,6 +85,40 @@ def test_bars_are_in_order_and_whole(assessed: Assessment, tiny_bundle: Bundle) 
     assert sum(bar.fraction for bar in view.bars) == pytest.approx(1)
     assert view.promise is not None
     assert len(view.worth) == 2
+
+
+def test_what_decided_is_told_first_and_no_doubt_is_lost(assessed: Assessment, tiny_bundle: Bundle) -> None:
+    doubts = (
+        reason("another-image", image="b.jpg"), reason("unusual-image"), reason("another-image", image="c.jpg"),
+        reason("poor-photograph"),
+    )  # fmt: skip
+    above = reason("score-above", score=0.4, threshold=0.2)
+    tongue = messages("en")
+    view = case_view(replace(assessed, reasons=(*doubts, above)), tiny_bundle.manifest, tongue)
+    assert view.reasons == tuple(map(tongue.reason, (above, *doubts)))
+    below = reason("score-below", score=0.1, threshold=0.2)
+    view = case_view(replace(assessed, reasons=(*doubts, below)), tiny_bundle.manifest, tongue)
+    assert view.reasons == tuple(map(tongue.reason, (*doubts, below)))  # that speaks against the decision
+
+
+def test_the_most_suspicious_photograph_speaks(assessed: Assessment, tiny_bundle: Bundle) -> None:
+    scores = (None, 0.1, 0.7, 0.2)
+    images = tuple(replace(assessed.images[0], name=f"{n}", melanoma_score=s) for n, s in enumerate(scores))
+    view = case_view(replace(assessed, images=images), tiny_bundle.manifest, messages("en"))
+    assert [one.speaks for one in view.images] == [False, False, True, False]
+
+
+@pytest.mark.parametrize("stated", [0.0004, 0.02, 0.025, 0.1234])
+def test_a_stated_prevalence_is_shown_as_it_was_stated(
+    assessed: Assessment, tiny_bundle: Bundle, stated: float
+) -> None:
+    prevalence = {Diagnosis.MEL: stated, Diagnosis.NV: 1 - stated}
+    view = case_view(replace(assessed, prevalence=prevalence), tiny_bundle.manifest, messages("en"))
+    shown = f"{stated * 100:.6g}\N{NO-BREAK SPACE}%"
+    assert view.probability_at is not None
+    assert shown in view.probability_at
+    assert view.worth_at is not None
+    assert shown in view.worth_at
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from melascope.domain.diagnosis import Diagnosis
 from melascope.imaging import quality
 from melascope.runtime.reasons import SENTENCES, percent, reason
 from melascope.web import problems
-from melascope.web.messages import DEFAULT_LANGUAGE, LANGUAGES, messages, negotiate
+from melascope.web.messages import DEFAULT_LANGUAGE, ISOLATES, LANGUAGES, messages, negotiate
 
 WEB = Path(melascope.web.__file__).parent
 OTHERS = [language for language in LANGUAGES if language != DEFAULT_LANGUAGE]
@@ -97,6 +97,24 @@ def test_percentages_are_rounded_as_in_the_program_and_written_as_in_the_languag
     tongue = messages(language)
     shown = [tongue.percent(0.231), tongue.percent(0.08, decimals=1), tongue.percent(0.0004)]
     assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in shown] == expected
+
+
+def test_a_stated_share_keeps_its_decimals_and_a_measured_one_has_one() -> None:
+    tongue = messages("de")
+    shown = [tongue.stated_percent(share) for share in (0.02, 0.025, 0.0004, 0.000123, 0.10354)]
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in shown] == [
+        "2 %", "2,5 %", "0,04 %", "0,0123 %", "10,354 %",
+    ]  # fmt: skip
+    assert tongue.stated_percent(196 / 1893).startswith("10,4")
+    why = reason("stated-prevalence", prevalence=0.0005, probability=0.01, calibration_prevalence=196 / 1893)
+    assert "von 0,05" in tongue.reason(why)
+    assert "von 10,4" in tongue.reason(why)
+
+
+def test_names_within_sentences_are_isolated() -> None:
+    told = messages("en").reason(reason("another-image", image="\u05d0\u05d1.jpg"))
+    assert told.endswith("\u2068\u05d0\u05d1.jpg\u2069.")
+    assert told.translate(ISOLATES).endswith(": \u05d0\u05d1.jpg.")
 
 
 def test_english_says_what_the_program_says() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pypdfium2
 import pytest
 from drawn import encode, lesion
 from starlette.testclient import TestClient
@@ -129,7 +130,13 @@ def test_the_page_offers_every_operating_point_and_names_the_calibrations_preval
     html = client.get("/").text
     for point in tiny_bundle.manifest.operating_points:
         assert f'<option value="{point.name}"' in html
+        assert re.search(
+            rf'value="{point.name}" data-told="Threshold [^"{{]+\s% of the other lesions\."', html
+        )
     assert len(re.findall(r"<option [^>]*selected", html)) == 1
+    typed = re.search(r'placeholder="([^"]+)"', client.get("/?lang=de").text)
+    assert typed is not None
+    assert re.fullmatch(r"\d+(,\d+)?", typed[1])
 
 
 # --- assessing ----------------------------------------------------------------------------------------------
@@ -147,6 +154,11 @@ def test_a_fragment_is_one_case_with_its_json(client: TestClient, jpeg: bytes, t
     assert [image["name"] for image in told["images"]] == ["mole.jpg"]
     assert told["images"][0]["heatmap"] is not None
     assert "image/jpeg" not in answer.text  # the browser has the photograph
+    order = ['class="notice-title"', 'class="big"', 'class="shot', 'class="reasons"', 'class="worth"']
+    found = [
+        answer.text.find(part.removesuffix('"')) for part in order if part.removesuffix('"') in answer.text
+    ]
+    assert found == sorted(found)  # as it is read aloud: the decision first
 
 
 def test_what_browsers_cannot_show_comes_with_a_preview(client: TestClient) -> None:
@@ -183,7 +195,7 @@ def test_the_terms_are_those_of_the_form(client: TestClient, jpeg: bytes) -> Non
 
 @pytest.mark.parametrize(
     "fields",
-    [{"prevalence": "many"}, {"prevalence": "120"}, {"prevalence": "nan"}, {"operating_point": "none"}],
+    [{"operating_point": "none"}, *({"prevalence": typed} for typed in ("many", "120", "0", "nan"))],
 )
 def test_impossible_terms_are_refused(client: TestClient, jpeg: bytes, fields: dict[str, str]) -> None:
     for headers in (FRAGMENT, {"Accept": "text/html"}):
@@ -229,6 +241,20 @@ def test_names_of_files_are_text_and_nothing_else(client: TestClient, jpeg: byte
             assert not any(key.startswith("on") for key in attributes)
     told = json_of(client.post("/assess", files=[photograph("a&b <i>.jpg", jpeg)], headers=FRAGMENT).text)
     assert told["images"][0]["name"] == "a&b <i>.jpg"
+
+
+@pytest.mark.parametrize("hidden", ["\u202e", "\u200b", "\u2066", "\u200f", "\ufeff"])
+def test_what_turns_or_hides_the_letters_of_a_name_is_shown(
+    client: TestClient, jpeg: bytes, hidden: str
+) -> None:
+    files = [photograph(f"mole{hidden}gpj.exe.jpg", jpeg)]
+    answer = client.post("/assess", files=files, headers=FRAGMENT)
+    assert "<bdi>mole\ufffdgpj.exe.jpg</bdi>" in answer.text
+    assert hidden not in answer.text
+    assert json_of(answer.text)["images"][0]["name"] == "mole\ufffdgpj.exe.jpg"
+    document = pypdfium2.PdfDocument(client.post("/report.pdf", files=files).content)
+    assert "mole\ufffdgpj.exe.jpg" in document[0].get_textpage().get_text_range()
+    document.close()
 
 
 def test_a_model_card_cannot_bring_its_own_html(
@@ -297,7 +323,9 @@ def test_the_page_of_what_is_missing_among_the_static_files_links_to_what_exists
     assert "/static/static" not in page.text
 
 
-@pytest.mark.parametrize("typed", ["1_0", "1e1", "nan", "inf", "\N{ARABIC-INDIC DIGIT TWO}", ".", "2.5.1"])
+@pytest.mark.parametrize(
+    "typed", ["0", "100", "0.0 %", "1_0", "1e1", "nan", "inf", "\N{ARABIC-INDIC DIGIT TWO}", ".", "2.5.1"]
+)
 def test_a_prevalence_is_a_plain_decimal_number(typed: str) -> None:
     with pytest.raises(UsageError, match="share of melanomas"):
         pages._prevalence(typed)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pypdfium2
 import pytest
 from drawn import encode, lesion
 from starlette.testclient import TestClient
 
+import melascope.web
 from melascope import __version__
 from melascope.bundle.store import Bundle
 from melascope.domain.assessment import Assessment, Decision
@@ -19,6 +22,7 @@ from melascope.runtime.assessor import Assessor
 from melascope.runtime.lesion import combine
 from melascope.runtime.reasons import reason
 from melascope.web.messages import LANGUAGES, messages
+from melascope.web.report_font import writable
 from melascope.web.report_pdf import report_pdf
 
 MADE = datetime(2026, 3, 9, 7, 5, tzinfo=UTC)
@@ -77,10 +81,48 @@ def test_a_report_without_an_answer_has_no_number(tiny_bundle: Bundle) -> None:
     assert messages("en")("case.no_number") in told[0]
 
 
-def test_names_of_any_script_and_markup_do_no_harm(tiny_bundle: Bundle) -> None:
-    assessment = assessed(tiny_bundle, name="<b>痣</b> & ä.jpg")
-    told = pages(report_pdf(assessment, [JPEG], tiny_bundle.manifest, messages("de"), made=MADE))
-    assert "<b>?</b> & ä.jpg" in told[0]
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Πληγή ώμου.jpg",
+        "Родинка на плече ґє.jpg",
+        "Zażółć gęślą jaźń.jpg",
+        "Şüpheli İğne ığdır.jpg",
+        "Vết thương ở ngực.jpg",
+        "<b>Läsion</b> & “ß” – 5 µm → €.jpg",
+    ],
+)
+def test_names_in_latin_greek_and_cyrillic_letters_are_written(tiny_bundle: Bundle, name: str) -> None:
+    pdf = report_pdf(
+        assessed(tiny_bundle, name=name), [JPEG], tiny_bundle.manifest, messages("de"), made=MADE
+    )
+    assert pages(pdf)[0].count(name) == 2
+    assert b"/FontFile2" in pdf  # embedded: a reader needs no font of its own
+
+
+def test_letters_that_a_system_splits_in_two_are_put_together(tiny_bundle: Bundle) -> None:
+    assessment = assessed(tiny_bundle, name=unicodedata.normalize("NFD", "Fußsohle Größe ąé.jpg"))
+    told = pages(report_pdf(assessment, [JPEG], tiny_bundle.manifest, messages("en"), made=MADE))
+    assert "Fußsohle Größe ąé.jpg" in told[0]
+
+
+def test_what_cannot_be_written_leaves_its_mark(tiny_bundle: Bundle) -> None:
+    assessment = assessed(tiny_bundle, 2, name="<b>痣</b> شامة & ä.jpg")
+    told = pages(report_pdf(assessment, [JPEG, JPEG], tiny_bundle.manifest, messages("de"), made=MADE))
+    assert "<b>\ufffd</b> \ufffd\ufffd\ufffd\ufffd & ä.jpg" in told[0]
+    assert not set("\u2068\u2069") & set("".join(told))  # the reasons name the image
+
+
+def test_all_that_the_catalogues_say_can_be_written() -> None:
+    for language, name in LANGUAGES.items():
+        for text in (*messages(language).texts.values(), name):
+            assert writable(text) == text
+
+
+def test_the_fonts_are_small_and_their_licence_lies_beside_them() -> None:
+    fonts = Path(melascope.web.__file__).parent / "fonts"
+    assert sum(file.stat().st_size for file in fonts.glob("*.ttf")) < 300_000
+    assert "Bitstream Vera Fonts Copyright" in (fonts / "LICENSE_DEJAVU.txt").read_text()
 
 
 def test_many_photographs_of_a_lesion_and_a_portrait_one(tiny_bundle: Bundle) -> None:
