@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from melascope.errors import RecipeError
@@ -34,6 +36,30 @@ def test_mirror_images_are_averaged_when_judging_only() -> None:
     torch.testing.assert_close(turned.logits, whole.logits)
     torch.testing.assert_close(turned.features.flip(3), whole.features)
     assert not torch.allclose(alone(pixels).logits, whole.logits)
+
+
+@pytest.mark.parametrize("zooms", [(1.0, 0.7), (0.5,), (1.0, 0.8, 0.6)])
+def test_views_are_averaged_and_their_maps_laid_where_they_looked(zooms: tuple[float, ...]) -> None:
+    torch.manual_seed(2)
+    alone = build_network(ModelPart(backbone="simple_cnn", weights="none"), in_chans=3).eval()
+    several = build_network(ModelPart(backbone="simple_cnn", weights="none", zooms=zooms), in_chans=3).eval()
+    several.load_state_dict(alone.state_dict())
+    pixels = torch.randn(2, 3, 160, 160)
+    side = round(160 * min(zooms))
+    views = []
+    for zoom in zooms:  # Pillow's antialiasing is the oracle of the resizing
+        margin = round(80 * (1 - zoom))
+        part = pixels[:, :, margin : 160 - margin, margin : 160 - margin]
+        shrunk = [[Image.fromarray(c.numpy()).resize((side, side), 2) for c in image] for image in part]
+        views.append(torch.from_numpy(np.array([[np.array(c) for c in image] for image in shrunk])))
+    whole = several(pixels)
+    torch.testing.assert_close(
+        whole.logits, sum(alone(view).logits for view in views) / len(views), rtol=1e-3, atol=1e-4
+    )
+    torch.testing.assert_close(whole.embedding, whole.features.mean(dim=(2, 3)))
+    torch.testing.assert_close(several.head(whole.features.mean(dim=(2, 3))), whole.logits)
+    edge = whole.features[:, :, 0]
+    assert (edge == 0).all() == (max(zooms) < 0.9)  # nothing is claimed of what no view has seen
 
 
 @pytest.mark.parametrize(("name", "n_features"), [("resnet50", 2048), ("mobilenetv2_100", 1280)])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback as LightningCallback
@@ -59,6 +60,29 @@ def test_a_run_goes_on_with_the_best_weights_of_another(
     run = load_run(folder)
     assert run.facts["start_from"] == str(earlier)
     assert not torch.equal(run.network.head.weight, best["head.weight"])
+
+
+def test_no_epoch_judges_the_same_weights_by_other_views(
+    earlier: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    asked = changed(
+        recipe, model={"start_from": str(earlier), "zooms": (1.0, 0.7), "mirrors": 2}, train={"epochs": 0}
+    )
+    cache = earlier.parent / "cache"
+    before, after = load_run(earlier), load_run(fit(asked, cases, options(tmp_path / "run", cache)))
+    weights = before.network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in after.network.state_dict().items())
+    assert [c.image_id for c in after.predictions.cases] == [c.image_id for c in before.predictions.cases]
+    assert not np.allclose(after.predictions.logits_NC, before.predictions.logits_NC, atol=1e-3)
+    assert after.facts["epochs"] == 0
+    assert np.isfinite(after.facts["monitor"]["value"])
+
+    other = [replace(c, split="test") if c.lesion_id == "lesion_0" else c for c in cases]
+    with pytest.raises(MelascopeError, match="learnt from"):
+        fit(asked, other, options(tmp_path / "other", cache))
+    fewer = [c for c in cases if c.lesion_id != "lesion_0"]
+    with pytest.raises(RecipeError, match="learnt from other images"):
+        fit(asked, fewer, options(tmp_path / "fewer", cache))
 
 
 @pytest.mark.parametrize("name", ["cases.csv", "run.json", "best.ckpt"])

@@ -49,6 +49,9 @@ class Architecture(_Strict):
     parameters: int
     pretrained: str  #: where the first weights came from; "none" for a random start
     mirrors: Literal[1, 2, 4] = 1  #: mirror images that the graph averages
+    zooms: tuple[Annotated[float, Field(ge=0.25, le=1)], ...] = (
+        1.0,
+    )  #: middle shares of the input, likewise
 
 
 class TrainingData(_Strict):

@@ -6,7 +6,7 @@ That shape is what makes the class activation map exact (Zhou et al., CVPR 2016)
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,16 +37,30 @@ _FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
 class Classifier(nn.Module):
     """A backbone, its global average and a softmax layer's logits.
 
-    When it is not training, the feature maps of `mirrors` mirror images are turned back and averaged. The rest is
-    linear, so the logits are the mean of the images' logits and the class activation map stays exact.
+    When it is not training, it looks at several views, `zooms` times `mirrors`, and averages. What follows the feature
+    maps is linear, so the logits are the mean of the views' logits; each map is laid where its view looked, with its
+    mean kept, so the class activation map stays exact.
+
+    Parameters
+    ----------
+    zooms
+        Shares of the input's sides, around its centre. Every view is brought to the size of the smallest.
     """
 
     def __init__(
-        self, backbone: nn.Module, n_features: int, n_classes: int, *, dropout: float, mirrors: int
+        self,
+        backbone: nn.Module,
+        n_features: int,
+        n_classes: int,
+        *,
+        dropout: float,
+        mirrors: int = 1,
+        zooms: Sequence[float] = (1.0,),
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.mirrors = mirrors
+        self.zooms = tuple(zooms)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(n_features, n_classes)
         nn.init.normal_(self.head.weight, std=0.01)
@@ -54,14 +68,54 @@ class Classifier(nn.Module):
 
     def forward(self, pixels_NCHW: Tensor) -> Outputs:
         """Shapes as in `Outputs`."""
-        flips = _FLIPS[: 1 if self.training else self.mirrors]
-        maps = [self.backbone(pixels_NCHW.flip(axes) if axes else pixels_NCHW) for axes in flips]
-        turned = [
-            features.flip(axes) if axes else features for features, axes in zip(maps, flips, strict=True)
-        ]
-        features = torch.stack(turned).mean(dim=0) if len(turned) > 1 else turned[0]
-        embedding = features.mean(dim=(2, 3))
+        if self.training:
+            features = self.backbone(pixels_NCHW)
+            embedding = features.mean(dim=(2, 3))
+        else:
+            maps = [self._mirrored(_view(pixels_NCHW, zoom, min(self.zooms))) for zoom in self.zooms]
+            embedding = _mean([map_.mean(dim=(2, 3)) for map_ in maps])
+            features = maps[0] if self.zooms == (1.0,) else _mean(list(map(_lay, maps, self.zooms)))
         return Outputs(self.head(self.dropout(embedding)), embedding, features)
+
+    def _mirrored(self, pixels_NCHW: Tensor) -> Tensor:
+        """Mean feature map of the mirror images, each turned back."""
+        maps = [
+            self.backbone(pixels_NCHW.flip(axes)).flip(axes) if axes else self.backbone(pixels_NCHW)
+            for axes in _FLIPS[: self.mirrors]
+        ]
+        return _mean(maps)
+
+
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(tensors)).mean(dim=0) if len(tensors) > 1 else tensors[0]
+
+
+def _view(pixels_NCHW: Tensor, zoom: float, smallest: float) -> Tensor:
+    """The middle `zoom` of each side, at the size of the middle `smallest`."""
+    side = pixels_NCHW.shape[-1]
+    wanted, size = _inner(side, zoom), _inner(side, smallest)
+    start = (side - wanted) // 2
+    view = pixels_NCHW[:, :, start : start + wanted, start : start + wanted]
+    if wanted == size:
+        return view
+    return nn.functional.interpolate(view, (size, size), mode="bilinear", antialias=True)
+
+
+def _inner(side: int, zoom: float) -> int:
+    """Whole pixels nearest to `zoom` of a side that leave equal margins."""
+    return side - 2 * round(side * (1 - zoom) / 2)
+
+
+def _lay(features_NFHW: Tensor, zoom: float) -> Tensor:
+    """Lay a square map over the middle `zoom` of a grid twice as fine; zeros around it, its mean kept."""
+    cells = features_NFHW.shape[-1]
+    edges = torch.linspace(0, 1, 2 * cells + 1, dtype=torch.float64)
+    inner = (1 - zoom) / 2 + zoom * torch.linspace(0, 1, cells + 1, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], inner[None, 1:]) - torch.maximum(
+        edges[:-1, None], inner[None, :-1]
+    )
+    share = (overlap.clamp(min=0) * 2 * cells / zoom).to(features_NFHW.dtype)  # columns sum to 2
+    return share @ features_NFHW @ share.T
 
 
 class _FeatureMap(nn.Module):
@@ -131,7 +185,14 @@ def build_network(part: ModelPart, *, in_chans: int) -> Classifier:
 
 
 def _classifier(backbone: nn.Module, n_features: int, part: ModelPart) -> Classifier:
-    return Classifier(backbone, n_features, len(part.classes), dropout=part.dropout, mirrors=part.mirrors)
+    return Classifier(
+        backbone,
+        n_features,
+        len(part.classes),
+        dropout=part.dropout,
+        mirrors=part.mirrors,
+        zooms=part.zooms,
+    )
 
 
 def _load_weights(model: nn.Module, part: ModelPart, in_chans: int) -> None:

@@ -13,7 +13,7 @@ from melascope.decision.operating_point import OperatingPoint
 from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.learning.parity import TOLERANCE, Parity
-from melascope.learning.recipe import Recipe
+from melascope.learning.recipe import ModelPart, Recipe
 
 INTENDED_USE = (
     "Decision support for readers trained in dermoscopy, and research. It is not a medical device, does not replace "
@@ -82,11 +82,12 @@ def model_card(
             "",
             f"- Network: {recipe.model.backbone}, {facts['parameters']:,} parameters, first weights "
             f"{fields['architecture'].pretrained}; input {recipe.preprocess.size_px} x {recipe.preprocess.size_px} "
-            f"{recipe.preprocess.colour}, `{recipe.preprocess.resize}` framing"
-            + (f"; the mean over {recipe.model.mirrors} mirror images." if recipe.model.mirrors > 1 else "."),
+            f"{recipe.preprocess.colour}, `{recipe.preprocess.resize}` framing" + _views(recipe.model),
             f"- Classes: {', '.join(f'{c} ({c.label})' for c in classes)}.",
             f"- Trained by the recipe `{recipe.name}`, seed {recipe.train.seed}: best of {facts['epochs']} epochs "
-            f"by {facts['monitor']['name']} (epoch {facts['best_epoch'] + 1}).",
+            f"by {facts['monitor']['name']} (epoch {facts['best_epoch'] + 1})."
+            if facts["epochs"]
+            else f"- Made by the recipe `{recipe.name}`, which learns nothing more: it judges the network of the run named above in its own way.",
             f"- The exported graph was compared with the trained network on {parity.n_images} held-out photographs: "
             f"largest difference of a logit {parity.graph_against_torch:.1e} on equal pixels and "
             f"{parity.graph_against_predictions:.1e} from file to logit ({TOLERANCE:g} is accepted).",
@@ -216,3 +217,11 @@ def _figure(figure: Figure | None) -> str:
 
 def _share(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
+
+
+def _views(part: ModelPart) -> str:
+    looks = [f"the middle {zoom:.0%}" if zoom < 1 else "the whole" for zoom in part.zooms]
+    if part.mirrors == 1 and part.zooms == (1.0,):
+        return "."
+    mirrored = f", each as {part.mirrors} mirror images" if part.mirrors > 1 else ""
+    return f"; the mean over {' and '.join(looks)} of it{mirrored}."

@@ -182,6 +182,7 @@ def export_run(
             parameters=run.facts["parameters"],
             pretrained=_first_weights(run.recipe),
             mirrors=run.recipe.model.mirrors,
+            zooms=run.recipe.model.zooms,
         ),
         "preprocess": run.recipe.preprocess,
         "calibration": decision.calibration,

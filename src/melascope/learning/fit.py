@@ -88,7 +88,14 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
     )
     module = LesionModule(recipe, **imbalance(recipe, data))
     if recipe.model.start_from is not None:
-        start_from(Path(recipe.model.start_from), module.network, parts.evaluate)
+        learnt = start_from(Path(recipe.model.start_from), module.network, parts.evaluate)
+        if recipe.train.epochs == 0 and {case.image_id for case in learnt} != {
+            c.image_id for c in parts.train
+        }:
+            raise RecipeError(
+                f"train.epochs is 0, but {recipe.model.start_from} learnt from other images than those of `train` here.",
+                remedy="Judge it anew on the split that it was trained on.",
+            )
     best = ModelCheckpoint(
         dirpath=folder,
         filename="best",
@@ -98,10 +105,15 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
     )
     last = ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False)
     trainer = _trainer(recipe, options, [best, last])
-    try:
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:  # how Lightning ends after Ctrl-C
-        raise KeyboardInterrupt from None
+    if recipe.train.epochs:
+        try:
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:  # how Lightning ends after Ctrl-C
+            raise KeyboardInterrupt from None
+        score = _score(best)
+    else:
+        score = trainer.validate(module, data, verbose=False)[0][recipe.train.monitor]
+        torch.save({"state_dict": module.state_dict(), "epoch": -1}, folder / "best.ckpt")
     if trainer.is_global_zero:
         state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
@@ -113,7 +125,7 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
         facts = {
             "epochs": trainer.current_epoch,
             "best_epoch": int(state["epoch"]),
-            "monitor": {"name": recipe.train.monitor, "value": _score(best)},
+            "monitor": {"name": recipe.train.monitor, "value": score},
             "seconds": round(time.monotonic() - began, 1),
         }
         _write_run_facts(folder, recipe, parts, module, options, facts)

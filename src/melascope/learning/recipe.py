@@ -16,6 +16,7 @@ from melascope.imaging.preprocess import PreprocessSpec
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Range = tuple[Positive, Positive]
+Zoom = Annotated[float, Field(ge=0.25, le=1)]
 
 
 class _Part(BaseModel):
@@ -43,6 +44,9 @@ class ModelPart(_Part):
     mirrors: Literal[1, 2, 4] = 1
     """Mirror images that the network looks at when it is not training, and averages: itself alone, with the one across,
     or with those across, upside down and both. Costs as many times the work; a lesion has no left or right."""
+    zooms: tuple[Zoom, ...] = Field(default=(1.0,), min_length=1, max_length=4)
+    """Middle shares of the input's sides that the network looks at when it is not training, and averages: no two
+    dermatoscopes frame alike. Each is brought to the size of the smallest, and costs as much work as all mirrors."""
     stem_norm: bool = False
     """Batch norm and ReLU between the stem's convolution and pooling, as the ONNX Model Zoo's ResNet v2 has them."""
 
@@ -127,7 +131,8 @@ class OptimPart(_Part):
 class TrainPart(_Part):
     """The course of training."""
 
-    epochs: int = Field(default=12, ge=1)
+    epochs: int = Field(default=12, ge=0)
+    """0: learn nothing, only judge the network of `model.start_from` anew, with other views or another size."""
     batch_size: int = Field(default=64, ge=2)
     size_px: int | None = Field(default=None, ge=28, le=600)
     """Side of training images; none is preprocess.size_px. A smaller one trains faster, and the larger evaluation
@@ -169,6 +174,8 @@ class Recipe(_Part):
             raise ValueError("model.classes must be distinct, hold MEL and not UNK")
         if len(classes) < 2:
             raise ValueError("model.classes must hold another class beside MEL")
+        if self.train.epochs == 0 and self.model.start_from is None:
+            raise ValueError("train.epochs is 0, but model.start_from names no network to judge")
         if self.train.cache_px < self.train_size_px:
             raise ValueError(
                 f"train.cache_px is {self.train.cache_px}, below the {self.train_size_px} px of training images"

@@ -15,13 +15,18 @@ from melascope.learning.backbones import Classifier
 from melascope.learning.parts import divide
 
 
-def start_from(run_folder: Path, network: Classifier, judged: Sequence[Case]) -> None:
+def start_from(run_folder: Path, network: Classifier, judged: Sequence[Case]) -> tuple[Case, ...]:
     """Give `network` the best weights of an earlier run.
 
     Parameters
     ----------
     judged
         The cases that the new run is validated or judged by.
+
+    Returns
+    -------
+    tuple
+        The cases that the earlier run learnt from.
 
     Raises
     ------
@@ -39,7 +44,8 @@ def start_from(run_folder: Path, network: Classifier, judged: Sequence[Case]) ->
             f"model.start_from: {fault.filename} is missing; there is no finished run.",
             remedy="Name the folder of a run that has ended.",
         ) from fault
-    _check_unseen(run_folder, divide(cases, facts.get("fold")).train, judged)
+    learnt = divide(cases, facts.get("fold")).train
+    _check_unseen(run_folder, learnt, judged)
     weights = {
         name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")
     }
@@ -54,6 +60,7 @@ def start_from(run_folder: Path, network: Classifier, judged: Sequence[Case]) ->
             remedy="Go on with the same backbone, channels and classes.",
         )
     network.load_state_dict(weights)
+    return learnt
 
 
 def _check_unseen(run_folder: Path, learnt: Sequence[Case], judged: Sequence[Case]) -> None:
