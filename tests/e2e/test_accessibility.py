@@ -6,7 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from live_server import LiveServer
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+from web_accounts import PASSWORD
+
+from melascope.web.messages import messages
+from melascope.web.sessions import hash_password
 
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed (extra dev)")
 
@@ -33,6 +39,8 @@ def test_nothing_serious(
 ) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no picture")
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (300, 225), "white").save(blank)
     page = open_page(color_scheme=scheme, width=width, bypass_csp=True)
     assert serious(page) == []
     page.set_input_files("#files", [*photographs(2), bad])
@@ -40,6 +48,15 @@ def test_nothing_serious(
     expect(page.locator("#progress")).to_be_hidden(timeout=30_000)
     assert serious(page) == []
     page.get_by_text("bad.jpg").first.click()
+    assert serious(page) == []
+    page.fill("#prevalence", "0.05")
+    assert serious(page) == []
+    page.fill("#prevalence", "150")
+    assert serious(page) == []
+    page.fill("#prevalence", "")
+    page.click("#clear")
+    page.set_input_files("#files", blank)
+    expect(page.locator(".no-number")).to_be_visible(timeout=30_000)
     assert serious(page) == []
     page.click("#clear")
     page.check("#lesion")
@@ -50,6 +67,36 @@ def test_nothing_serious(
         page.click("#camera-open")
         expect(page.locator("#camera")).to_be_visible()
         assert serious(page) == []
+    page.set_input_files("#files", photographs(1))
+    page.evaluate(
+        "HTMLFormElement.prototype.submit.call(document.getElementById('ask'))"
+    )  # as without scripts
+    expect(page.locator("main > h2")).to_have_text(messages("en")("results.heading"))
+    expect(page.locator("main > article .notice-title")).to_be_visible()
+    assert serious(page) == []
     for path in ("/about", "/nothing", "/?lang=de"):
         page.goto(path)
         assert serious(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_where_one_signs_in(
+    browser: Browser, tiny_bundle_path: Path, tmp_path: Path, scheme: str
+) -> None:
+    config = f'[users.ana]\npassword = "{hash_password(PASSWORD)}"\n'
+    with LiveServer(tiny_bundle_path, tmp_path, config=config) as server:
+        context = browser.new_context(base_url=server.address, color_scheme=scheme, bypass_csp=True)
+        page = context.new_page()
+        page.goto("/")
+        assert serious(page) == []
+        page.fill("#name", "ana")
+        page.fill("#password", "wrong")
+        page.press("#password", "Enter")
+        expect(page.locator("#login-fault")).to_be_visible()
+        assert serious(page) == []
+        page.fill("#name", "ana")
+        page.fill("#password", PASSWORD)
+        page.press("#password", "Enter")
+        expect(page.locator(".sign-out")).to_be_visible()
+        assert serious(page) == []
+        context.close()

@@ -242,9 +242,7 @@ def _worth(assessment: Assessment, tongue: Messages) -> tuple[Worth, ...]:
     )
 
 
-def _image_view(
-    image: AssessedImage, tongue: Messages, preview: bytes | None, *, speaks: bool
-) -> ImageView:
+def _image_view(image: AssessedImage, tongue: Messages, preview: bytes | None, *, speaks: bool) -> ImageView:
     heat = None if image.heatmap is None else heat_picture(
         image.heatmap, width_px=image.width_px, height_px=image.height_px
     )  # fmt: skip

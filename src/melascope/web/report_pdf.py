@@ -56,7 +56,9 @@ def _style(size: float, *, bold: bool = False, colour: Color = _INK, **more: Any
 
 
 _TEXT, _SMALL, _TINY = _style(8.2), _style(7.3, colour=_SOFT), _style(6.4, colour=_SOFT)
-_BULLET = _style(8.2, leftIndent=10, bulletIndent=1, bulletFontName=REGULAR, bulletFontSize=8.2, spaceAfter=1.5)
+_BULLET = _style(
+    8.2, leftIndent=10, bulletIndent=1, bulletFontName=REGULAR, bulletFontSize=8.2, spaceAfter=1.5
+)
 _HEADING = _style(7.4, bold=True, colour=_BRAND, spaceBefore=5, spaceAfter=2)
 _TITLE = _style(13, bold=True)
 _RIGHT = _style(7.3, colour=_SOFT, alignment=TA_RIGHT)

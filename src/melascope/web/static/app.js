@@ -58,7 +58,7 @@ function work() {
 
 function asFormData(one) {
   const data = new FormData();
-  for (const file of one.files) data.append("image", file, file.name);
+  for (const file of one.files) data.append("image", file, shown(file.name));
   if (one.files.length > 1) data.append("lesion", "1");
   data.append("operating_point", form.elements.operating_point.value);
   data.append("prevalence", form.elements.prevalence.value);
