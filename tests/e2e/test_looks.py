@@ -117,7 +117,7 @@ def test_what_has_the_focus_is_seen(open_page: Open, photographs: Photographs) -
         here, ring = page.evaluate(
             """() => { const here = document.activeElement;
             if (here === document.body) return ['', true];
-            const ring = [here, here.closest('label')].some((one) => one
+            const ring = [here, here.closest('label'), here.closest('.viewer')].some((one) => one
               && getComputedStyle(one).outlineStyle !== 'none' && parseFloat(getComputedStyle(one).outlineWidth) >= 2);
             return [here.id || here.className || here.textContent.trim(), ring]; }"""
         )
@@ -127,6 +127,15 @@ def test_what_has_the_focus_is_seen(open_page: Open, photographs: Photographs) -
         assert ring, here
     assert {"files", "lesion", "operating-point", "prevalence", "save-csv", "next", "stage"} <= set(visited)
     assert any("report" in one for one in visited)
+    stage = page.locator(".stage")
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    assert box is not None
+    beside = {"x": box["x"] - 6, "y": box["y"] + 20, "width": 12, "height": 60}
+    without = page.screenshot(clip=beside)
+    page.keyboard.press("Shift")  # what has the focus by keyboard shows it
+    stage.focus()
+    assert page.screenshot(clip=beside) != without  # nothing lies over the ring
 
 
 @pytest.mark.parametrize(("width", "least_px"), [(390, 44), (1280, 24)])
