@@ -69,6 +69,16 @@ def test_the_declared_type_is_not_trusted(client: TestClient, jpeg: bytes, decla
     assert answer.json()["images"][0]["format"] == "JPEG"
 
 
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "utf-16", "rot13", "nonsense", '"a\\0b"'])
+def test_the_charset_of_a_form_is_not_heeded(client: TestClient, jpeg: bytes, charset: str) -> None:
+    name = 'form-data; name="image"; filename="Läsion.jpg"'.encode()
+    field = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\na-999999\r\n'
+    body = field + b"--x\r\nContent-Disposition: " + name + b"\r\n\r\n" + jpeg + b"\r\n--x--\r\n"
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+    answer = client.post(f"{API}/assess", content=body, headers={"Content-Type": kind})
+    assert answer.json()["images"][0]["name"] == "Läsion.jpg"
+
+
 def test_a_bad_file_among_several_spoils_no_other(client: TestClient, jpeg: bytes) -> None:
     answer = client.post(f"{API}/assess-many", files=files(jpeg, jpeg[:700], b"hello", jpeg))
     assert answer.status_code == 200
@@ -174,6 +184,7 @@ def test_an_overloaded_server_says_when_to_come_again(client: TestClient, app: F
         ("POST", "/assess?prevalence=2", {"content": b"x"}, 422, "validation"),
         ("POST", "/assess?prevalence=nan", {"content": b"x"}, 422, "validation"),
         ("POST", "/assess?unknown=1", {"content": b"x"}, 422, "validation"),
+        ("POST", "/assess?prevalence=0.1&prevalence=0.2", {"content": b"x"}, 400, "request"),
         ("POST", "/assess?operating_point=nonsense", {"content": b"x"}, 400, "usage"),
         ("POST", "/assess", {"files": files(b"a", b"b")}, 400, "request"),
         ("POST", "/assess", {"files": {"image": b"x"}, "data": {"a": "b" * 5000}}, 400, "request"),

@@ -133,6 +133,7 @@ def test_a_head_that_trickles_is_given_up(live: LiveServer) -> None:
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
         b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
@@ -150,6 +151,15 @@ def test_what_is_no_request_gets_a_problem(live: LiveServer, sent: bytes) -> Non
     for name, value in edge.HEADERS.items():
         assert f"{name}: {value}".lower() in head
     assert "cache-control: no-store" in head
+
+
+def test_who_has_said_all_may_close_its_half(live: LiveServer, jpeg: bytes) -> None:
+    with live.connect() as connection:
+        connection.sendall(f"{HEAD}Content-Length: {len(jpeg)}\r\n\r\n".encode() + jpeg)
+        connection.shutdown(socket.SHUT_WR)
+        answer = read_answer(connection)
+    assert status_of(answer) == 200
+    assert b"melanoma_probability" in answer
 
 
 def test_clients_that_go_in_the_middle_leave_nothing_behind(live: LiveServer, jpeg: bytes) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -103,6 +104,19 @@ def test_no_space_on_the_disk_stops_nobody_but_who_would_sign_in(
         form = {"name": "ana", "password": PASSWORD, "csrf_token": csrf_of(client.get("/login").text)}
         refused = client.post("/login", data=form)
     assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+
+
+def test_more_connections_than_files_are_dropped_and_the_service_goes_on(
+    start_server: Callable[..., LiveServer], jpeg: bytes
+) -> None:
+    server = start_server()
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (700, 700))
+    with ExitStack() as idle:
+        for _ in range(800):
+            idle.enter_context(server.connect())
+    answer = httpx.post(f"{server.address}{API}/assess", content=jpeg, timeout=30)
+    assert answer.status_code == 200
+    assert not [line for line in server.log if "out of system resource" in line]
 
 
 def test_a_killed_worker_is_replaced_and_the_service_goes_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,7 +22,15 @@ from melascope.web.uploads import clean_name, read_form, read_raw
 router = APIRouter(prefix="/api/v1")
 operations = APIRouter()
 
-_ASSESS = [Depends(requires(Permission.ASSESS))]
+
+async def _stated_once(request: Request) -> None:
+    """No option twice: which of them would count?"""
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if times > 1:
+            raise RequestError(f"The option {name[:100]!r} is stated {times} times.", remedy="State it once.")
+
+
+_ASSESS = [Depends(requires(Permission.ASSESS)), Depends(_stated_once)]
 _PUBLIC = [Depends(requires(Permission.PUBLIC))]
 _METRICS = [Depends(requires(Permission.METRICS))]
 

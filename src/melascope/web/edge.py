@@ -112,6 +112,11 @@ class Edge:
                 "This server does not go by the name that the request states as its host.",
                 remedy="Use the address that the server was started with, or allow the name: --allowed-hosts.",
             )
+        if "transfer-encoding" in headers and "content-length" in headers:
+            raise RequestError(  # RFC 9112, 6.1: a proxy before us may have taken the other for true
+                "The request states its length in two ways.",
+                remedy="State Content-Length or Transfer-Encoding.",
+            )
         base = self._settings.base_path
         if base and (scope["path"] == base or scope["path"].startswith(f"{base}/")):
             scope["root_path"] = base

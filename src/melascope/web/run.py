@@ -25,11 +25,19 @@ from melascope.web import logs, metrics, problems
 from melascope.web.edge import HEADERS
 from melascope.web.settings import Settings
 
+if sys.platform != "win32":
+    import resource
+
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _FOLDER_VARIABLE = "MELASCOPE_SERVER_FOLDER"  # from the parent to its workers
 _SETTINGS, _BUNDLE = "settings.json", "bundle.zip"
 _MOST_HEAD_BYTES = 32 * 1024
-_BACKLOG = 512
+_BACKLOG = 128
+_MOST_FILES = 4096  # heeded of the system's limit; each connection takes memory too
+_FILES_OF_OURS = (
+    64 + 4 * _BACKLOG
+)  # asyncio accepts as many at a time, a few times before it tells of the first
+_UNREAD_S = 60
 
 
 def serve(settings: Settings) -> None:
@@ -118,6 +126,8 @@ def _listen(settings: Settings) -> socket.socket:
         # Accepted connections inherit it. asyncio would set it only on sockets made with an explicit protocol, and
         # without it an answer's body waits 40 ms for the client to acknowledge its head.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "linux":  # inherited too: a client that reads nothing of its answer is dropped
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_S * 1000)
     except OSError as fault:
         raise UsageError(
             f"{settings.host}, port {settings.port}: the server cannot listen there ({fault.strerror or fault}).",
@@ -147,11 +157,21 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._watch_head()
+        if len(self.connections) > _most_connections():
+            transport.abort()
+        else:
+            self._watch_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch_head()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether to keep our half of the connection: for a client that has said all and waits for its answer."""
+        waits = self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+        if waits:
+            self.cycle.keep_alive = False
+        return waits
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._head_due is not None:
@@ -173,6 +193,12 @@ class Protocol(H11Protocol):
         elif not awaited and self._head_due is not None:
             self._head_due.cancel()
             self._head_due = None
+
+
+def _most_connections() -> int:
+    """Of a process, so that it always has files left to open and never fails to accept."""
+    limit = 1024 if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(16, min(limit, _MOST_FILES) - _FILES_OF_OURS)
 
 
 def _not_http(detail: str) -> tuple[h11.Event, ...]:

@@ -230,6 +230,15 @@ class Body:
 class _InMemory(MultiPartParser):
     spool_max_size = 0  # never to a temporary file
 
+    @property
+    def _charset(self) -> str:
+        """Of names and fields: RFC 7578 knows no other, and a client shall not choose among Python's codecs."""
+        return "utf-8"
+
+    @_charset.setter
+    def _charset(self, stated: str) -> None:
+        """What the client states is not heeded."""
+
 
 def has_form(request: Request) -> bool:
     """Whether the body says that it is a form."""
