@@ -6,6 +6,7 @@ values with that language's templates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 from melascope.decision.operating_point import OperatingPoint
@@ -181,13 +182,16 @@ def percent(fraction: float, *, decimals: int = 0) -> str:
 
 
 def stated_percent(fraction: float) -> str:
-    """A fraction with the decimals that it was stated with if these are two at most, else with one.
+    """A fraction with the decimals that it was stated with if these are four at most, else with one that is not zero.
 
-    >>> stated_percent(0.02), stated_percent(0.025), stated_percent(0.0012), stated_percent(0.1036)
-    ('2 %', '2.5 %', '0.12 %', '10.36 %')
+    >>> [stated_percent(x) for x in (0.02, 0.025, 0.0012, 0.000123, 0.11034567, 0.0000004)]
+    ['2 %', '2.5 %', '0.12 %', '0.0123 %', '11.0 %', '0.00004 %']
     """
-    decimals = next((d for d in range(3) if abs(round(fraction * 100, d) - fraction * 100) < 1e-9), 1)
-    return f"{fraction * 100:.{decimals}f} %"
+    percent = fraction * 100
+    decimals = next((d for d in range(5) if abs(round(percent, d) - percent) < 1e-9), None)
+    if decimals is None:
+        decimals = 1 if percent >= 0.05 else 1 - math.floor(math.log10(percent))
+    return f"{percent:.{decimals}f} %"
 
 
 _DECIMALS_OF_EXTREMES = 4  # so many are asked for only to tell two extremes apart

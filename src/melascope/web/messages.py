@@ -16,7 +16,7 @@ from importlib import resources
 
 from melascope.domain.assessment import QualityFinding, Reason
 from melascope.domain.diagnosis import Diagnosis
-from melascope.runtime.reasons import SENTENCES
+from melascope.runtime.reasons import SENTENCES, stated_percent
 from melascope.runtime.reasons import percent as english_percent
 
 #: Language -> its name in itself; the first is used where nobody asks for one that there is.
@@ -62,10 +62,8 @@ class Messages:
         return self._written(english_percent(fraction, decimals=decimals))
 
     def stated_percent(self, fraction: float) -> str:
-        """A fraction that somebody stated, with its own decimals if these are four at most, else with one."""
-        percent = fraction * 100
-        decimals = next((d for d in range(5) if abs(round(percent, d) - percent) < 1e-9), 1)
-        return self._written(f"{percent:.{decimals}f} %")
+        """A fraction that somebody stated; see `runtime.reasons.stated_percent`."""
+        return self._written(stated_percent(fraction))
 
     def _written(self, text: str) -> str:
         """The program's percentage as this language writes it."""
