@@ -1,8 +1,8 @@
 """What an answer over HTTP costs, beside the bare runtime and a plain FastAPI server of the same network in torch.
 
 Run on an otherwise idle machine: `make bench`, about three minutes. Everything is measured in one run on loopback with
-a drawn lesion as a 600x450 JPEG, heatmap included: each contestant answers 400 requests of one user, in four rounds that
-take turns and begin with ten requests each that do not count, and twice as many of 16 users at once. Prints figures and
+a drawn lesion as a 600x450 JPEG, heatmap included: each contestant answers 400 requests of one user, in four rounds
+that take turns and begin with ten requests that do not count, and twice as many of 16 users at once. Prints figures and
 ratios and writes benchmarks/results/serve.json. `--uploads 10000` watches the server's memory over so many uploads;
 `--requests 40` makes a short run, which is not recorded: its 95th percentile is of two requests.
 """
