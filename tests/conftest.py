@@ -73,7 +73,7 @@ def _tiny_fields(**changes: Any) -> dict[str, Any]:
         "confidence": 0.9,
         "lower_bound": 0.95,
         "sensitivity_interval": (0.9, 0.99),
-        "specificity_interval": (0.6, 0.7),
+        "specificity_interval": (0.6, 0.85),
         "n_melanoma": 120,
         "n_other": 880,
     }

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_expit, log_softmax, logsumexp, softmax
 
+from melascope.decision.logspace import log_expit, log_softmax, logsumexp, softmax
 from melascope.decision.one_vs_rest import Curve, CurveMethod, fit_curve
 from melascope.errors import MelascopeError
 
@@ -101,14 +101,14 @@ class _Map(NamedTuple):
             log_odds_NC = _log_odds(scaled_NC)
             curved = [curve.log_odds(log_odds_NC[:, c]) for c, curve in enumerate(self.curve_C)]
             scaled_NC = log_expit(np.column_stack(curved))
-        return np.asarray(log_softmax(scaled_NC, axis=1))
+        return log_softmax(scaled_NC)
 
 
 def _log_odds(scaled_NC: NDArray[np.float64]) -> NDArray[np.float64]:
     """log(p / (1 - p)) of the softmax: exact where p is next to 1."""
     itself_CC = np.eye(scaled_NC.shape[1], dtype=bool)
     others_NCC = np.where(itself_CC, -np.inf, scaled_NC[:, None, :])
-    return np.asarray(scaled_NC - logsumexp(others_NCC, axis=2))
+    return scaled_NC - logsumexp(others_NCC)
 
 
 def fit_calibration(
@@ -203,12 +203,12 @@ def _allowed_classes(
 
 def _posterior(scaled_NC: NDArray[np.float64], allowed_NC: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Of the classes that each case may be."""
-    return np.asarray(softmax(np.where(allowed_NC, scaled_NC, -np.inf), axis=1))
+    return softmax(np.where(allowed_NC, scaled_NC, -np.inf))
 
 
 def _loss(scaled_NC: NDArray[np.float64], allowed_NC: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Log loss of each case, shape (n,), of log-probabilities or of logits."""
-    return np.asarray(logsumexp(scaled_NC, axis=1) - logsumexp(scaled_NC, axis=1, b=allowed_NC))
+    return logsumexp(scaled_NC) - logsumexp(np.where(allowed_NC, scaled_NC, -np.inf))
 
 
 def _fit(
@@ -240,7 +240,7 @@ def _fit_scaling(
     The parameters are the log temperature, a bias a class, and how far the log scale of each class is from that
     of the temperature; bounds of 0 hold those that a method does not have.
     """
-    from scipy.optimize import minimize  # slow to import, and not needed to apply a calibration
+    from scipy.optimize import minimize  # not needed to apply a calibration, so no part of what serves
 
     n_classes = logits_NC.shape[1]
     deviation_P = np.repeat([np.inf, _BIAS_DEVIATION, _LOG_SCALE_DEVIATION], [1, n_classes, n_classes])
@@ -261,7 +261,7 @@ def _fit_scaling(
     def loss_and_gradient(parameters_P: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         scale_C, bias_C, _ = map_of(parameters_P)
         scaled_NC = logits_NC * scale_C + bias_C
-        residual_NC = softmax(scaled_NC, axis=1) - _posterior(scaled_NC, allowed_NC)
+        residual_NC = softmax(scaled_NC) - _posterior(scaled_NC, allowed_NC)
         slope_C = scale_C * (vote_N @ (residual_NC * logits_NC))
         gradient_P = np.concatenate([[-slope_C.sum()], vote_N @ residual_NC, slope_C])
         away_P = parameters_P / deviation_P

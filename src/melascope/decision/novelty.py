@@ -14,7 +14,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from melascope.domain.assessment import Familiarity
 from melascope.errors import MelascopeError
@@ -174,7 +173,8 @@ def fit_novelty(
     ----------
     Hendrycks, Mazeika and Dietterich, "Deep anomaly detection with outlier exposure", ICLR 2019.
     """
-    from scipy.optimize import minimize  # slow to import, and not needed to apply a model
+    from scipy.optimize import minimize  # not needed to apply a model, so no part of what serves
+    from scipy.special import expit
 
     if not len(familiar_embedding_NE) or not len(foreign_embedding_ME):
         raise MelascopeError(

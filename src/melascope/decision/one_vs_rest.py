@@ -13,7 +13,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 CurveMethod = Literal["platt", "beta", "isotonic"]
 
@@ -109,7 +108,8 @@ def _fit_logistic(
     terms_NF: NDArray[np.float64], target_N: NDArray[np.float64], vote_N: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Weights of the terms, the last of which is 1: held by the prior to what leaves the log-odds as they are."""
-    from scipy.optimize import minimize  # slow to import, and not needed to apply a curve
+    from scipy.optimize import minimize  # not needed to apply a curve, so no part of what serves
+    from scipy.special import expit
 
     n_slopes = terms_NF.shape[1] - 1
     unchanged_F = np.array([1.0] * n_slopes + [0.0])
@@ -128,7 +128,8 @@ def _fit_logistic(
 def _fit_isotonic(
     log_odds_N: NDArray[np.float64], target_N: NDArray[np.float64], vote_N: NDArray[np.float64]
 ) -> Curve:
-    from scipy.optimize import isotonic_regression  # slow to import, and not needed to apply a curve
+    from scipy.optimize import isotonic_regression
+    from scipy.special import logit
 
     distinct_U, index_N = np.unique(log_odds_N, return_inverse=True)
     vote_U = np.bincount(index_N, weights=vote_N)

@@ -20,7 +20,6 @@ from typing import ClassVar, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from melascope.errors import MelascopeError
 
@@ -192,6 +191,8 @@ def fit_operating_points(
 def _allowed_errors(n: int, wanted: float, confidence: float) -> tuple[int, float]:
     """How many of n lesions the threshold may get wrong for a promise of `wanted`, and the share promised then;
     0, and a share below `wanted`, where n is too small to promise it."""
+    from scipy.special import betaincinv  # not needed to apply a point, so no part of what serves
+
     errors_K = np.arange(n)
     bound_K = betaincinv(n - errors_K, errors_K + 1, 1 - confidence)  # falls with the errors
     n_wrong = max(int((bound_K >= wanted).sum()) - 1, 0)
@@ -207,6 +208,8 @@ def _halfway_below(score: float, marks_T: NDArray[np.float64]) -> float:
 
 def clopper_pearson(successes: int, n: int) -> tuple[float, float]:
     """The exact 95 % interval of a share, from `successes` among n."""
+    from scipy.special import betaincinv
+
     low = betaincinv(successes, n - successes + 1, 0.025) if successes else 0.0
     high = betaincinv(successes + 1, n - successes, 0.975) if successes < n else 1.0
     return float(low), float(high)

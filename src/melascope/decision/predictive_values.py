@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from melascope.decision.operating_point import OperatingPoint, clopper_pearson
+from melascope.decision.operating_point import OperatingPoint
 from melascope.domain.assessment import PredictiveValues
 
-_Ratio = tuple[float, float, float]  # value and 95 % interval
+_Share = tuple[float, float, float]  # value and 95 % interval
 
 
 def predictive_values(point: OperatingPoint, prevalence: float) -> PredictiveValues:
@@ -36,38 +36,34 @@ def predictive_values(point: OperatingPoint, prevalence: float) -> PredictiveVal
     Donner and Zou, "Closed-form confidence intervals for functions of the normal mean and standard deviation",
     Statistical Methods in Medical Research 21(4), 2012 (ratios; "MOVER-R").
     """
-    found, spared = round(point.sensitivity * point.n_melanoma), round(point.specificity * point.n_other)
-    missed, alarmed = point.n_melanoma - found, point.n_other - spared
-    ppv, ppv_interval = _value_and_interval(
-        prevalence, _ratio(alarmed, point.n_other, found, point.n_melanoma)
-    )
-    npv, npv_interval = _value_and_interval(
-        1 - prevalence,
-        _ratio(missed, point.n_melanoma, spared, point.n_other),
-    )
+    sensitivity = (point.sensitivity, *point.sensitivity_interval)
+    specificity = (point.specificity, *point.specificity_interval)
+    ppv, ppv_interval = _value_and_interval(prevalence, _ratio(_complement(specificity), sensitivity))
+    npv, npv_interval = _value_and_interval(1 - prevalence, _ratio(_complement(sensitivity), specificity))
     return PredictiveValues(
         prevalence=prevalence, ppv=ppv, ppv_interval=ppv_interval, npv=npv, npv_interval=npv_interval
     )
 
 
-def _ratio(wrong: int, n_wrong: int, right: int, n_right: int) -> _Ratio:
+def _complement(share: _Share) -> _Share:
+    value, low, high = share
+    return 1 - value, 1 - high, 1 - low
+
+
+def _ratio(wrong: _Share, right: _Share) -> _Share:
     """The share called wrongly of one kind of lesion, divided by the share called rightly of the other kind."""
-    if wrong == right == 0:
+    (share, share_low, share_high), (divisor, divisor_low, divisor_high) = wrong, right
+    if share == divisor == 0:
         return math.nan, 0.0, math.inf
-    share, divisor = wrong / n_wrong, right / n_right
-    (share_low, share_high), (divisor_low, divisor_high) = (
-        clopper_pearson(wrong, n_wrong),
-        clopper_pearson(right, n_right),
-    )
     product = share * divisor
     a, b = share_low * (2 * share - share_low), divisor_high * (2 * divisor - divisor_high)
-    low = a / (product + math.sqrt(product**2 - a * b)) if wrong else 0.0
+    low = a / (product + math.sqrt(product**2 - a * b)) if share else 0.0
     a, b = share_high * (2 * share - share_high), divisor_low * (2 * divisor - divisor_low)
-    high = (product + math.sqrt(product**2 - a * b)) / b if right else math.inf
-    return share / divisor if right else math.inf, low, high
+    high = (product + math.sqrt(product**2 - a * b)) / b if divisor else math.inf
+    return share / divisor if divisor else math.inf, low, high
 
 
-def _value_and_interval(prior: float, ratio: _Ratio) -> tuple[float | None, tuple[float, float]]:
+def _value_and_interval(prior: float, ratio: _Share) -> tuple[float | None, tuple[float, float]]:
     """How often a call is right about a kind of lesion whose share is `prior`."""
     value, high, low = (1 / (1 + (1 - prior) / prior * part) for part in ratio)
     return None if math.isnan(value) else value, (low, high)

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
+from melascope.decision.logspace import softmax
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import UsageError
 
@@ -32,7 +32,7 @@ def at_prevalence(
     Neural Computation 14(1), 2002.
     """
     shift_C = np.log(np.asarray(wanted_C, dtype=np.float64)) - np.log(np.asarray(fitted_C, dtype=np.float64))
-    return np.asarray(softmax(log_probabilities_NC + shift_C, axis=1))
+    return softmax(log_probabilities_NC + shift_C)
 
 
 def wanted_prevalence(

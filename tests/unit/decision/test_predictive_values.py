@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from melascope.decision.operating_point import OperatingPoint
+from melascope.decision.operating_point import OperatingPoint, clopper_pearson
 from melascope.decision.predictive_values import predictive_values
 
 
 def point(found, n_melanoma, spared, n_other):
     return OperatingPoint(
         name="p", threshold=0.1, target="sensitivity", target_value=0.95, confidence=0.9, lower_bound=0.95,
-        sensitivity=found / n_melanoma, sensitivity_interval=(0, 1), specificity=spared / n_other,
-        specificity_interval=(0, 1), n_melanoma=n_melanoma, n_other=n_other,
+        sensitivity=found / n_melanoma, sensitivity_interval=clopper_pearson(found, n_melanoma),
+        specificity=spared / n_other, specificity_interval=clopper_pearson(spared, n_other), n_melanoma=n_melanoma, n_other=n_other,
     )  # fmt: skip
 
 
