@@ -135,13 +135,6 @@ class Manifest(_Strict):
                     raise ValueError(
                         f"operating point {point.name!r} has the {field} {getattr(point, field)}; use 0 to 1"
                     )
-            for field in ("sensitivity", "specificity"):
-                value, (low, high) = getattr(point, field), getattr(point, f"{field}_interval")
-                certain = (low == 0 and value > 0) or (high == 1 and value < 1)
-                if certain or not 0 <= low <= value <= high <= 1:
-                    raise ValueError(
-                        f"operating point {point.name!r} has the {field} {value} with an interval from {low} to {high}"
-                    )
             if min(point.n_melanoma, point.n_other) < MIN_LESIONS:
                 raise ValueError(
                     f"operating point {point.name!r} was chosen on fewer than {MIN_LESIONS} lesions"

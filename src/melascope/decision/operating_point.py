@@ -63,6 +63,15 @@ class OperatingPoint:
     n_melanoma: int  #: calibration lesions with melanoma
     n_other: int
 
+    def __post_init__(self) -> None:
+        for field in ("sensitivity", "specificity"):
+            value, (low, high) = getattr(self, field), getattr(self, f"{field}_interval")
+            certain = (low == 0 and value > 0) or (high == 1 and value < 1)
+            if certain or not 0 <= low <= value <= high <= 1:
+                raise ValueError(
+                    f"operating point {self.name!r} has the {field} {value} with an interval from {low} to {high}"
+                )
+
     @property
     def guaranteed(self) -> bool:
         """Whether the target is promised; else there were too few lesions to promise it, and the threshold is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from melascope.decision.operating_point import OperatingPoint
+from melascope.decision.operating_point import OperatingPoint, clopper_pearson
 from melascope.decision.predictive_values import predictive_values
 from melascope.domain.assessment import PredictiveValues
 from melascope.evaluation.judged import Judged
@@ -31,11 +31,14 @@ def project(
     referred_L = judged.referred[point.name][votes.image_L]
     if votes.melanoma_L.all() or not votes.melanoma_L.any():
         return ()
+    found_M, spared_O = referred_L[votes.melanoma_L], ~referred_L[~votes.melanoma_L]
     achieved = replace(
         point,
-        sensitivity=float(referred_L[votes.melanoma_L].mean()),
-        specificity=float((~referred_L[~votes.melanoma_L]).mean()),
-        n_melanoma=int(votes.melanoma_L.sum()),
-        n_other=int((~votes.melanoma_L).sum()),
+        sensitivity=float(found_M.mean()),
+        sensitivity_interval=clopper_pearson(int(found_M.sum()), len(found_M)),
+        specificity=float(spared_O.mean()),
+        specificity_interval=clopper_pearson(int(spared_O.sum()), len(spared_O)),
+        n_melanoma=len(found_M),
+        n_other=len(spared_O),
     )
     return tuple(predictive_values(achieved, prevalence) for prevalence in prevalences)

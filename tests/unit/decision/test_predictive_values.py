@@ -14,7 +14,8 @@ def point(found, n_melanoma, spared, n_other):
     return OperatingPoint(
         name="p", threshold=0.1, target="sensitivity", target_value=0.95, confidence=0.9, lower_bound=0.95,
         sensitivity=found / n_melanoma, sensitivity_interval=clopper_pearson(found, n_melanoma),
-        specificity=spared / n_other, specificity_interval=clopper_pearson(spared, n_other), n_melanoma=n_melanoma, n_other=n_other,
+        specificity=spared / n_other, specificity_interval=clopper_pearson(spared, n_other),
+        n_melanoma=n_melanoma, n_other=n_other,
     )  # fmt: skip
 
 
