@@ -66,7 +66,7 @@ def test_every_message_is_used_and_every_used_message_exists() -> None:
     ]
     code = "\n".join(sources)
     made_up = ("reason.", "diagnosis.", "decision.", "advice.", "quality.", "error.", "percent_")
-    chosen = (r"terms\.point_\w+", r"case\.(in_words|severity|novelty)_\w+", r"case\.[pn]pv(_words)?")
+    chosen = (r"terms\.point_\w+", r"case\.(in_words|severity|novelty)_\w+", r"case\.[pn]pv(_told)?")
     texts = messages(DEFAULT_LANGUAGE).texts
     unused = [
         key
@@ -108,7 +108,7 @@ def test_a_stated_share_keeps_its_decimals_and_a_measured_one_has_one() -> None:
     assert tongue.stated_percent(196 / 1893).startswith("10,4")
     why = reason("stated-prevalence", prevalence=0.0005, probability=0.01, calibration_prevalence=196 / 1893)
     assert "von 0,05" in tongue.reason(why)
-    assert "von 10,4" in tongue.reason(why)
+    assert "bei 10,4" in tongue.reason(why)
 
 
 def test_names_within_sentences_are_isolated() -> None:

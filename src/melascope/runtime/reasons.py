@@ -14,11 +14,24 @@ from melascope.decision.triage import Cause
 from melascope.domain.assessment import Decision, Reason
 from melascope.domain.diagnosis import Diagnosis
 
-#: Code -> sentence. Fractions are shown as percentages; `diagnoses` holds codes of diagnoses, shown in words.
+#: Key (`sentence_key`) -> sentence. Fractions are shown as percentages; `diagnoses` holds codes of diagnoses, shown
+#: in words.
 SENTENCES: Mapping[str, str] = {
     "score-above": "The probability of melanoma, {score}, is above the threshold of {threshold}.",
     "score-at": "The probability of melanoma, {score}, is at the threshold of {threshold}, which counts as above.",
     "score-below": "The probability of melanoma, {score}, is below the threshold of {threshold}.",
+    "score-above-in-calibration": (
+        "The decision is made at the prevalence of calibration, {calibration_prevalence}: there the probability of "
+        "melanoma is {score}, above the threshold of {threshold}."
+    ),
+    "score-at-in-calibration": (
+        "The decision is made at the prevalence of calibration, {calibration_prevalence}: there the probability of "
+        "melanoma is {score}, at the threshold of {threshold}, which counts as above."
+    ),
+    "score-below-in-calibration": (
+        "The decision is made at the prevalence of calibration, {calibration_prevalence}: there the probability of "
+        "melanoma is {score}, below the threshold of {threshold}."
+    ),
     "sensitivity-promised": (
         "The threshold is set so that at least {target} of melanomas are referred, with {confidence} confidence: "
         "on the {n_melanoma} melanomas and {n_other} other lesions it was chosen on it found {sensitivity} of the "
@@ -40,9 +53,8 @@ SENTENCES: Mapping[str, str] = {
         "to {high}) and spared {specificity} of the others."
     ),
     "stated-prevalence": (
-        "Where {prevalence} of lesions are melanomas, as stated, the probability is {probability}; the threshold is "
-        "compared with what it is where {calibration_prevalence} are, as among the cases that the model was "
-        "calibrated on, so that the stated share never takes a referral away."
+        "At the stated prevalence, {prevalence}, the probability of melanoma is {probability}. It never takes a "
+        "referral away, since the decision is made at {calibration_prevalence}."
     ),
     "not-excluded": "Not excluded: {diagnoses}.",
     "unusable-photograph": "The photograph is not good enough for an answer.",
@@ -65,7 +77,13 @@ SENTENCES: Mapping[str, str] = {
 
 def reason(code: str, **values: float | int | str) -> Reason:
     """The sentence of that code, in English."""
-    return Reason(code=code, text=sentence(SENTENCES[code], values), values=values)
+    return Reason(code=code, text=sentence(SENTENCES[sentence_key(code, values)], values), values=values)
+
+
+def sentence_key(code: str, values: Mapping[str, float | int | str]) -> str:
+    """Of a reason's sentence: its code; a comparison has another where a prevalence was stated."""
+    in_calibration = code.startswith("score-") and "calibration_prevalence" in values
+    return f"{code}-in-calibration" if in_calibration else code
 
 
 def sentence(template: str, values: Mapping[str, float | int | str]) -> str:
@@ -75,7 +93,7 @@ def sentence(template: str, values: Mapping[str, float | int | str]) -> str:
     for name, value in values.items():
         if name == "diagnoses":
             shown[name] = ", ".join(Diagnosis(code).label for code in str(value).split())
-        elif name == "prevalence" and isinstance(value, float):
+        elif name.endswith("prevalence") and isinstance(value, float):
             shown[name] = stated_percent(value)
         elif isinstance(value, float):
             shown[name] = percent(value, decimals=decimals)
@@ -119,7 +137,8 @@ def explain(
     told = _causes(causes, malignant)
     if decision is Decision.CANNOT_ASSESS:
         return tuple(told)
-    told += [_comparison(score, point.threshold), _promise(point)]
+    at = {} if stated_prevalence is None else {"calibration_prevalence": calibration_prevalence}
+    told += [_comparison(score, point.threshold, **at), _promise(point)]
     if stated_prevalence is not None:
         told.append(
             reason(
@@ -141,11 +160,10 @@ def _causes(causes: Sequence[Cause], malignant: Sequence[Diagnosis]) -> list[Rea
     ]
 
 
-def _comparison(score: float, threshold: float) -> Reason:
+def _comparison(score: float, threshold: float, **at: float) -> Reason:
     relation = "at" if score == threshold else "above" if score > threshold else "below"
-    return reason(
-        f"score-{relation}", score=score, threshold=threshold, decimals=_decimals_apart(score, threshold)
-    )
+    decimals = _decimals_apart(score, threshold)
+    return reason(f"score-{relation}", score=score, threshold=threshold, decimals=decimals, **at)
 
 
 def _promise(point: OperatingPoint) -> Reason:

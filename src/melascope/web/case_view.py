@@ -70,11 +70,10 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Worth:
-    """A predictive value."""
+    """A predictive value: of all lesions on one side of the threshold, so that it is never read as this one's risk."""
 
+    told: str  #: as a sentence
     label: str
-    words: str
-    shown: str
     interval: str
 
 
@@ -88,23 +87,18 @@ class CaseView:
     probability: str | None
     probability_words: str | None
     probability_at: str | None  #: the prevalence that it assumes
-    score: str | None  #: what the threshold was compared with
+    score: str | None  #: what the threshold was compared with, where that is not the probability
     threshold: str | None
     reasons: tuple[str, ...]
+    note: str  #: the first thing to know beside decision and probability, for a row of the overview
     promise: str | None
     point: str | None
     bars: tuple[Bar, ...]
     prediction_set: str | None
     prediction_set_promise: str | None
     worth_at: str | None
-    worth: tuple[Worth, ...]
+    worth: tuple[Worth, ...]  #: that of this decision's side of the threshold first
     images: tuple[ImageView, ...]
-
-    @property
-    def note(self) -> str:
-        """The first thing to know beside decision and probability, for a row of the overview."""
-        findings = [f for image in self.images for f in image.findings if f.severity != "note"]
-        return findings[0].text if findings else self.reasons[0] if self.reasons else ""
 
 
 def case_view(
@@ -131,6 +125,16 @@ def case_view(
     prevalence = tongue.stated_percent(assessment.prevalence[Diagnosis.MEL])
     plausible = assessment.prediction_set
     speaker = max(assessment.images, key=lambda image: image.melanoma_score or 0.0)
+    reasons = [
+        (code, text)
+        for code, text in sorted(told, key=lambda reason: reason[0] not in _DECISIVE)
+        if not code.endswith("promised") and not (code == "not-excluded" and plausible)
+    ]
+    set_in_words = _set_in_words(assessment, tongue)
+    images = tuple(
+        _image_view(image, tongue, (previews or {}).get(image.sha256), speaks=image is speaker)
+        for image in assessment.images
+    )
     return CaseView(
         assessment=assessment,
         decision_label=tongue(f"decision.{assessment.decision}"),
@@ -138,26 +142,20 @@ def case_view(
         probability=None if probability is None else tongue.percent(probability),
         probability_words=None if probability is None else in_words(probability, tongue),
         probability_at=None if probability is None else tongue("case.in_words_at", prevalence=prevalence),
-        score=None if assessment.melanoma_score is None else tongue.percent(assessment.melanoma_score),
+        score=_other_score(assessment, manifest, tongue),
         threshold=tongue.percent(assessment.threshold, decimals=1) if answered else None,
-        reasons=tuple(
-            text
-            for code, text in sorted(told, key=lambda reason: reason[0] not in _DECISIVE)
-            if not code.endswith("promised") and not (code == "not-excluded" and plausible)
-        ),
+        reasons=tuple(text for _, text in reasons),
+        note=_note(images, reasons) or set_in_words or "",
         promise=promise if answered else None,
         point=point_label(point, tongue) if answered else None,
         bars=_bars(assessment, tongue),
-        prediction_set=_set_in_words(assessment, tongue),
+        prediction_set=set_in_words,
         prediction_set_promise=None
         if plausible is None
         else tongue("case.prediction_set_promise", coverage=tongue.percent(plausible.coverage)),
         worth_at=tongue("case.worth_at", prevalence=prevalence) if answered else None,
         worth=_worth(assessment, tongue) if answered else (),
-        images=tuple(
-            _image_view(image, tongue, (previews or {}).get(image.sha256), speaks=image is speaker)
-            for image in assessment.images
-        ),
+        images=images,
     )
 
 
@@ -223,21 +221,36 @@ def _set_in_words(assessment: Assessment, tongue: Messages) -> str | None:
     return tongue("case.prediction_set", diagnoses=tongue.diagnoses(assessment.prediction_set.diagnoses))
 
 
+def _note(images: Sequence[ImageView], reasons: Sequence[tuple[str, str]]) -> str | None:
+    """A finding, else a reason; where a prevalence was stated none that tells another number than the row's own."""
+    findings = [f.text for image in images for f in image.findings if f.severity != "note"]
+    stated = any(code == "stated-prevalence" for code, _ in reasons)
+    told = (text for code, text in reasons if not (stated and code.startswith(("score-", "stated-"))))
+    return next(iter(findings), None) or next(told, None)
+
+
+def _other_score(assessment: Assessment, manifest: Manifest, tongue: Messages) -> str | None:
+    score, probability = assessment.melanoma_score, assessment.melanoma_probability
+    if score is None or probability is None or tongue.percent(score) == tongue.percent(probability):
+        return None
+    prevalence = manifest.calibration.prevalence_C[manifest.classes.index(Diagnosis.MEL)]
+    return tongue("case.score_of", score=tongue.percent(score), prevalence=tongue.stated_percent(prevalence))
+
+
 def _worth(assessment: Assessment, tongue: Messages) -> tuple[Worth, ...]:
     values = assessment.predictive_values
     if values is None:
         return ()
+    sides = [("ppv", values.ppv, values.ppv_interval), ("npv", values.npv, values.npv_interval)]
+    if assessment.decision is not Decision.REFER:
+        sides.reverse()
     return tuple(
         Worth(
+            told=tongue(f"case.{name}_told", share=tongue.percent(value)),
             label=tongue(f"case.{name}"),
-            words=tongue(f"case.{name}_words"),
-            shown=tongue.percent(value),
             interval=tongue("case.interval", low=tongue.percent(low), high=tongue.percent(high)),
         )
-        for name, value, (low, high) in (
-            ("ppv", values.ppv, values.ppv_interval),
-            ("npv", values.npv, values.npv_interval),
-        )
+        for name, value, (low, high) in sides
         if value is not None
     )
 

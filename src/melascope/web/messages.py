@@ -16,7 +16,7 @@ from importlib import resources
 
 from melascope.domain.assessment import QualityFinding, Reason
 from melascope.domain.diagnosis import Diagnosis
-from melascope.runtime.reasons import SENTENCES, stated_percent
+from melascope.runtime.reasons import SENTENCES, sentence_key, stated_percent
 from melascope.runtime.reasons import percent as english_percent
 
 #: Language -> its name in itself; the first is used where nobody asks for one that there is.
@@ -95,7 +95,7 @@ class Messages:
 
     def reason(self, reason: Reason) -> str:
         """A sentence of the explanation; in English where its code is not known here."""
-        template = self.texts.get(f"reason.{reason.code}")
+        template = self.texts.get(f"reason.{sentence_key(reason.code, reason.values)}")
         if template is None:
             return reason.text
         decimals = int(reason.values.get("decimals", 0))

@@ -38,6 +38,7 @@ router = APIRouter(include_in_schema=False)
 LANGUAGE_COOKIE = "melascope-language"
 _LANGUAGE_S = 365 * 24 * 3600
 _PREVIEW_SIDE_PX = 1600
+_RETURN_TO = frozenset({"/about"})
 _DECIMAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
 
 #: Messages of the catalogue that the page's JavaScript says.
@@ -154,7 +155,7 @@ async def about(request: Request) -> Response:
 async def login_page(request: Request) -> Response:
     """The form to sign in with."""
     if identify(request).by in {"open", "session"}:
-        return _to_start(request)
+        return _go_on(request)
     return _login(request, fault=None)
 
 
@@ -163,13 +164,13 @@ async def login(request: Request) -> Response:
     """Sign in; a failure comes back as the same form with a word about it (`problem_page`)."""
     fields = (await read_form(request)).fields
     cookie = await sign_in(request, fields.get("name", ""), fields.get("password", ""))
-    return _to_start(request, cookie)
+    return _go_on(request, cookie)
 
 
 @router.post("/logout", dependencies=[Depends(requires(Permission.ASSESS))])
 async def logout(request: Request) -> Response:
     """Sign out."""
-    return _to_start(request, sign_out(request))
+    return _redirect(f"{_base(request)}/", sign_out(request))
 
 
 def problem_page(request: Request, problem: Problem) -> Response:
@@ -276,11 +277,22 @@ def _told(point: OperatingPoint, manifest: Manifest, tongue: Messages) -> dict[s
 
 
 def _login(request: Request, *, fault: str | None) -> Response:
-    return _page(request, "login.html", fault=fault)
+    return _page(request, "login.html", fault=fault, to=_asked_for(request))
 
 
-def _to_start(request: Request, cookie: str | None = None) -> Response:
-    response = RedirectResponse(f"{_base(request)}/", status_code=303)
+def _go_on(request: Request, cookie: str | None = None) -> Response:
+    """To the page that was asked for before signing in, else to the start."""
+    return _redirect(f"{_base(request)}{_asked_for(request) or '/'}", cookie)
+
+
+def _asked_for(request: Request) -> str | None:
+    """The page to come back to: one of ours by name, so that nobody can be sent elsewhere."""
+    path = request.query_params.get("to", "").removeprefix(_base(request))
+    return path if path in _RETURN_TO else None
+
+
+def _redirect(to: str, cookie: str | None) -> Response:
+    response = RedirectResponse(to, status_code=303)
     if cookie is not None:
         response.headers.append("Set-Cookie", cookie)
     return response
@@ -312,7 +324,7 @@ def _frame(request: Request) -> dict[str, Any]:
     tongue, path = _tongue(request), request.url.path
     return {
         "t": tongue,
-        "language_path": path if path.removeprefix(base) in {"/about", "/login"} else f"{base}/",
+        "language_path": path if path.removeprefix(base) in {"/login", *_RETURN_TO} else f"{base}/",
         "base": base,
         "static": lambda name: f"{base}/static/{name}?v={__version__}",
         "languages": LANGUAGES,
@@ -336,7 +348,7 @@ def _page(request: Request, template: str, **values: Any) -> Response:
     response = HTMLResponse(
         html, headers={"Content-Language": tongue.language, "Vary": "Accept-Language, Cookie"}
     )
-    if request.query_params.get("lang") in LANGUAGES:
+    if request.method == "GET" and request.query_params.get("lang") in LANGUAGES:
         response.set_cookie(
             LANGUAGE_COOKIE, tongue.language, max_age=_LANGUAGE_S, samesite="lax", httponly=True,
             secure=request.url.scheme == "https",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -67,9 +68,9 @@ def respond(request: Request, problem: Problem) -> Response:
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if _should_sign_in(request, problem):
-        return RedirectResponse(
-            f"{request.app.state.settings.base_path}/login", status_code=HTTPStatus.SEE_OTHER
-        )
+        base, path = request.app.state.settings.base_path, request.scope["path"]
+        back = "" if path == f"{base}/" else "?" + urlencode({"to": path})
+        return RedirectResponse(f"{base}/login{back}", status_code=HTTPStatus.SEE_OTHER)
     page: Callable[[Request, Problem], Response] | None = getattr(request.app.state, "problem_page", None)
     if page is not None and _wants_html(request):
         response = page(request, problem)

@@ -25,6 +25,7 @@ from melascope.domain.assessment import AssessedImage, Assessment, Decision
 from melascope.web.case_view import Bar, CaseView, ImageView, case_view, heat_picture
 from melascope.web.messages import Messages
 from melascope.web.report_font import BOLD, REGULAR, writable
+from melascope.web.report_pieces import FramedPicture, NumberedCanvas, shortened
 
 REPORT_SIDE_PX = 1000  #: of the photographs in a report
 
@@ -85,18 +86,25 @@ def report_pdf(
     """
     case = case_view(assessment, manifest, tongue)
     title = f"{tongue('report.title')}: {assessment.name}"
+    told = f"{assessment.name} · {assessment.bundle_id}"
     stamp = tongue("report.made", date=tongue.date(made), version=__version__)
     for height_mm in _PICTURE_HEIGHTS_MM if len(photographs) == 1 else _PICTURE_HEIGHTS_MM[-1:]:
-        pdf, n_pages = _build(case, photographs, tongue, height_mm=height_mm, title=title, made=stamp)
+        pdf, n_pages = _build(case, photographs, tongue, height_mm=height_mm, title=title, head=(stamp, told))
         if n_pages == 1:
             break
     return pdf
 
 
 def _build(
-    case: CaseView, photographs: Sequence[bytes], tongue: Messages, *, height_mm: float, title: str, made: str
+    case: CaseView,
+    photographs: Sequence[bytes],
+    tongue: Messages,
+    *,
+    height_mm: float,
+    title: str,
+    head: tuple[str, str],
 ) -> tuple[bytes, int]:
-    """The PDF with pictures of that height, and its number of pages."""
+    """The PDF with pictures of that height, and its number of pages; at their head what made it, then what it is of."""
     buffer = io.BytesIO()
     document = SimpleDocTemplate(
         buffer,
@@ -117,16 +125,21 @@ def _build(
         *_figures(case, tongue),
         *_closing(case, tongue),
     ]
-    frame = partial(_frame, tongue=tongue, made=made)
-    document.build(story, onFirstPage=frame, onLaterPages=frame)
+    made, told = head
+    document.build(
+        story,
+        onFirstPage=partial(_frame, head=made),
+        onLaterPages=partial(_frame, head=told),
+        canvasmaker=partial(NumberedCanvas, at_end=partial(_number, tongue=tongue)),
+    )
     return buffer.getvalue(), int(document.page)
 
 
 # --- the parts, from top to bottom --------------------------------------------------------------------------
 
 
-def _frame(canvas: Canvas, document: SimpleDocTemplate, *, tongue: Messages, made: str) -> None:
-    """What stands on every page beside the text."""
+def _frame(canvas: Canvas, _: SimpleDocTemplate, *, head: str) -> None:
+    """What stands on every page above the text."""
     left, right, top = _MARGIN_MM * mm, (210 - _MARGIN_MM) * mm, A4[1] - 14 * mm
     canvas.saveState()
     canvas.setFillColor(_BRAND)
@@ -134,11 +147,18 @@ def _frame(canvas: Canvas, document: SimpleDocTemplate, *, tongue: Messages, mad
     canvas.drawString(left, top, "melascope")
     canvas.setFillColor(_SOFT)
     canvas.setFont(REGULAR, 7.2)
-    canvas.drawRightString(right, top, writable(made))
+    canvas.drawRightString(right, top, shortened(writable(head), REGULAR, 7.2, right - left - 30 * mm))
     canvas.setStrokeColor(_LINE)
     canvas.line(left, top - 3 * mm, right, top - 3 * mm)
-    canvas.drawRightString(right, 9 * mm, writable(tongue("report.page", n=document.page)))
     canvas.restoreState()
+
+
+def _number(canvas: Canvas, n: int, total: int, *, tongue: Messages) -> None:
+    """What stands on every page below the text."""
+    canvas.setFillColor(_SOFT)
+    canvas.setFont(REGULAR, 7.2)
+    text = writable(tongue("report.page", n=n, total=total))
+    canvas.drawRightString((210 - _MARGIN_MM) * mm, 9 * mm, text)
 
 
 def _opening(case: CaseView, tongue: Messages) -> list[Flowable]:
@@ -177,11 +197,13 @@ def _photographs(
         heat = _overlaid(view.image, photograph)
         beside: list[Flowable] = [_text(view.heat_note or "", _SMALL)]
         if heat is not None:
-            beside = [_picture(heat, height_mm), Spacer(1, 2), _text(
+            beside = [_picture(heat, height_mm, view), Spacer(1, 2), _text(
                 f"{tongue('report.heatmap')}. {tongue('report.heatmap_key')}", _TINY
             )]  # fmt: skip
-        caption = _text(f"{tongue('report.photograph')}: {view.image.name}", _TINY)
-        rows.append([[_picture(photograph, height_mm), Spacer(1, 2), caption], beside])
+        caption = f"{tongue('report.photograph')}: {view.image.name}"
+        if view.frame:
+            caption += f". {tongue('case.frame')}"
+        rows.append([[_picture(photograph, height_mm, view), Spacer(1, 2), _text(caption, _TINY)], beside])
     return [_columns(rows), Spacer(1, 4)]
 
 
@@ -205,7 +227,11 @@ def _figures(case: CaseView, tongue: Messages) -> list[Flowable]:
     if not case.bars or case.point is None or case.threshold is None:
         return []
     point = tongue("report.threshold_of", point=case.point, threshold=case.threshold)
-    left = [_text(tongue("case.diagnoses"), _HEADING), _bars(case.bars)]
+    left = [
+        _text(tongue("case.diagnoses"), _HEADING),
+        _bars(case.bars),
+        _text(tongue("report.bars_key"), _TINY),
+    ]
     if case.prediction_set:
         left += [
             Spacer(1, 2),
@@ -220,11 +246,8 @@ def _figures(case: CaseView, tongue: Messages) -> list[Flowable]:
         _text(tongue("case.worth"), _HEADING),
         _text(case.worth_at or "", _SMALL),
     ]
-    for worth in case.worth:
-        right += [
-            _text(f"{worth.label}: {worth.shown}", _TEXT),
-            _text(f"{worth.words}; {worth.interval}", _TINY),
-        ]
+    for worth, style in zip(case.worth, (_TEXT, _SMALL), strict=False):
+        right += [_text(worth.told, style), _text(f"{worth.label}, {worth.interval}", _TINY), Spacer(1, 2)]
     return [_columns([[left, right]]), Spacer(1, 4)]
 
 
@@ -238,12 +261,14 @@ def _closing(case: CaseView, tongue: Messages) -> list[Flowable]:
         _text(tongue("report.limits_heading"), _HEADING),
         _text(f"{tongue('common.intended_use')} {tongue('report.limits')}", _SMALL),
     ]
+    hands = [_text(tongue(key), _TINY) for key in ("report.patient", "report.reader", "report.signature")]
+    width_mm = (_WIDTH_MM - 2 * _GAP_MM) / 3
     sign = Table(
-        [[_text(tongue("report.reader"), _TINY), "", _text(tongue("report.signature"), _TINY)]],
-        colWidths=[_HALF_MM * mm, _GAP_MM * mm, _HALF_MM * mm],
+        [[hands[0], "", hands[1], "", hands[2]]],
+        colWidths=[width * mm for width in (width_mm, _GAP_MM, width_mm, _GAP_MM, width_mm)],
     )
     sign.setStyle([
-        ("LINEABOVE", (0, 0), (0, 0), 0.6, _SOFT), ("LINEABOVE", (2, 0), (2, 0), 0.6, _SOFT),
+        *(("LINEABOVE", (n, 0), (n, 0), 0.6, _SOFT) for n in (0, 2, 4)),
         ("LEFTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 1),
     ])  # fmt: skip
     return [KeepTogether([*limits, Spacer(1, 3), *made_of, Spacer(1, 24), sign])]
@@ -273,11 +298,15 @@ def _columns(rows: list[list[list[Flowable]]]) -> Table:
     return table
 
 
-def _picture(data: bytes, height_mm: float) -> Picture:
+def _picture(data: bytes, height_mm: float, view: ImageView) -> Picture:
     with Image.open(io.BytesIO(data)) as picture:
         width_px, height_px = picture.size
     scale = min(_HALF_MM / width_px, height_mm / height_px) * mm
-    return Picture(io.BytesIO(data), width=width_px * scale, height=height_px * scale, hAlign="LEFT")
+    frame = view.frame
+    if frame is not None:
+        across, down = width_px / view.image.width_px * scale, height_px / view.image.height_px * scale
+        frame = frame[0] * across, frame[1] * down, frame[2] * across, frame[3] * down
+    return FramedPicture(data, width=width_px * scale, height=height_px * scale, frame=frame)
 
 
 def _overlaid(image: AssessedImage, photograph: bytes) -> bytes | None:

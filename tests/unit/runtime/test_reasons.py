@@ -73,8 +73,12 @@ def test_nothing_is_promised_that_the_lesions_were_too_few_for() -> None:
 
 def test_with_a_stated_prevalence_both_probabilities_are_told_apart() -> None:
     compared, _, shown = told(0.23, shown={Diagnosis.MEL: 0.026, Diagnosis.NV: 0.974}, stated=0.01)
-    assert "23 %, is above the threshold of 9 %" in compared.text
-    assert shown.text.startswith("Where 1 % of lesions are melanomas, as stated, the probability is 3 %;")
+    assert compared.code == "score-above"
+    assert compared.text == (
+        "The decision is made at the prevalence of calibration, 11 %: there the probability of melanoma is 23 %, above "
+        "the threshold of 9 %."
+    )
+    assert shown.text.startswith("At the stated prevalence, 1 %, the probability of melanoma is 3 %.")
 
 
 def test_malignant_diagnoses_are_not_passed_over() -> None:

@@ -1,25 +1,21 @@
 // The page's one task: files in, four requests at a time, results as they come, the riskiest first.
 // The server makes every number and sentence; here they are only fetched, ordered and kept until the page closes.
 
+import { post } from "./asking.js";
 import { openCamera, wireCamera } from "./camera.js";
 import { save, toCsv, toJson } from "./export.js";
+import { announce, byId, fill, shown, texts } from "./page.js";
+import { wireTerms } from "./terms.js";
 import { wireCase } from "./viewer.js";
 
 const AT_ONCE = 4;
-const MAX_RETRIES = 6;
 const NO_ANSWER = -1; // urgency of a file without an answer: before every decision
 
-const texts = JSON.parse(document.getElementById("texts").textContent);
-const tokenOf = (page) => page.querySelector("meta[name=csrf-token]")?.content;
-const byId = (id) => document.getElementById(id);
 const form = byId("ask");
-// As the server shows names: nothing that turns text around or hides it.
-const shown = (name) => name.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\uFFFD");
-const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
 /** One lesion that was asked about: its files, and what came of them. */
 const cases = [];
-let csrf = tokenOf(document);
+const held = []; // what came while the share of melanomas was no share
 let batch = 0; // files that came together
 let chosenByHand = false;
 let selected = null;
@@ -33,16 +29,28 @@ let drawing = false;
 function add(files) {
   const list = [...files];
   if (!list.length) return;
+  held.push(byId("lesion").checked ? [list] : list.map((file) => [file]));
+  byId("lesion").checked = false; // it was said of these photographs, not of the next
+  begin();
+}
+
+/** Apply the terms and begin with what is held; nothing is asked on terms that cannot be. */
+function begin() {
+  if (terms.apply()) held.splice(0).forEach(open);
+  const waiting = held.flat(2).length;
+  byId("held").textContent = waiting ? fill(texts.terms.held, { n: waiting }) : "";
+  draw();
+}
+
+function open(groups) {
   batch += 1;
   chosenByHand = false;
-  const groups = byId("lesion").checked ? [list] : list.map((file) => [file]);
   for (const group of groups) {
     cases.push({ files: group, batch, urls: group.map((file) => URL.createObjectURL(file)), state: "waiting",
                  name: group.map((file) => shown(file.name)).join(", "), article: null, row: null, json: null });
   }
   document.body.classList.add("has-results");
   byId("results").hidden = false;
-  draw();
   work();
 }
 
@@ -56,57 +64,14 @@ function work() {
   }
 }
 
-function asFormData(one) {
-  const data = new FormData();
-  for (const file of one.files) data.append("image", file, shown(file.name));
-  if (one.files.length > 1) data.append("lesion", "1");
-  data.append("operating_point", form.elements.operating_point.value);
-  data.append("prevalence", form.elements.prevalence.value);
-  return data;
-}
-
-/** Send a case; waits and tries again where the server is busy. Returns the answer, or the problem it met. */
-async function post(url, one, signal) {
-  let renewed = false;
-  for (let attempt = 0; ; attempt += 1) {
-    const headers = { Accept: "application/problem+json", "X-Fragment": "1" };
-    if (csrf) headers["X-CSRF-Token"] = csrf;
-    let response;
-    try {
-      response = await fetch(url, { method: "POST", headers, body: asFormData(one), signal });
-    } catch (fault) {
-      if (signal.aborted) throw fault;
-      return { problem: { code: "network" } };
-    }
-    if (response.ok) return { response };
-    if ([429, 503].includes(response.status) && attempt < MAX_RETRIES && response.headers.has("Retry-After")) {
-      const seconds = Math.min(Number(response.headers.get("Retry-After")) || 1, 30);
-      await new Promise((resolve) => { setTimeout(resolve, 1000 * seconds * (1 + Math.random() / 2)); });
-      if (signal.aborted) throw signal.reason;
-      continue;
-    }
-    if (response.status === 403 && csrf && !renewed) { // signed in anew in another tab
-      renewed = true;
-      csrf = await newToken();
-      continue;
-    }
-    const problem = await response.json().catch(() => ({ code: "other" }));
-    return { problem: response.status === 401 ? { code: "signed-out" } : problem };
-  }
-}
-
-async function newToken() {
-  const page = await fetch(location.pathname).then((response) => response.text()).catch(() => "");
-  return tokenOf(new DOMParser().parseFromString(page, "text/html")) ?? csrf;
-}
-
 async function ask(one, signal) {
+  const asked = terms.now;
   try {
-    const { response, problem } = await post(form.action, one, signal);
+    const { response, problem } = await post(form.action, one, asked, signal);
     const html = response && (await response.text());
     if (signal.aborted) return;
     if (problem) fail(one, problem);
-    else answer(one, html);
+    else answer(one, html, asked);
   } catch (fault) {
     if (!signal.aborted) throw fault;
     return; // the terms changed, or all was cleared
@@ -114,18 +79,20 @@ async function ask(one, signal) {
   settle(one);
 }
 
-function answer(one, html) {
+function answer(one, html, asked) {
   const holder = document.createElement("template");
   holder.innerHTML = html;
   const article = holder.content.querySelector("article");
-  one.json = JSON.parse(article.querySelector("script.assessment").textContent);
-  if (one.label && one.label !== article.dataset.decisionLabel) {
+  if (one.json && one.label !== article.dataset.decisionLabel) {
     const changed = article.querySelector(".changed");
     changed.hidden = false;
     changed.textContent = fill(texts.results.changed, { decision: one.label });
   }
+  article.querySelector(".case-head").after(byId("earlier").content.cloneNode(true));
+  wireRetry(article, one);
+  one.json = JSON.parse(article.querySelector("script.assessment").textContent);
   Object.assign(one, {
-    state: "done", article, problem: null, decision: article.dataset.decision, label: article.dataset.decisionLabel,
+    state: "done", terms: asked, article, problem: null, decision: article.dataset.decision, label: article.dataset.decisionLabel,
     probability: article.dataset.probability, urgency: Number(article.dataset.urgency), note: article.dataset.note,
     score: article.dataset.score === "" ? -1 : Number(article.dataset.score),
   });
@@ -137,8 +104,11 @@ function answer(one, html) {
 }
 
 function fail(one, problem) {
+  Object.assign(one, { state: "failed", problem });
+  if (one.json) return one.article.removeAttribute("aria-busy"); // the answer of the earlier terms stays, and says so
   const article = byId("failure").content.firstElementChild.cloneNode(true);
-  const text = texts.error[problem.code] ?? texts.error.other;
+  const bad = one.files.map((file) => shown(file.name)).filter((name) => problem.detail?.includes(name));
+  const text = (one.files.length > 1 && bad.length ? `${bad.join(", ")}: ` : "") + inWords(problem);
   article.querySelector("h3 bdi").textContent = one.name;
   article.querySelector(".failure-text").textContent = text;
   if (problem.detail) {
@@ -147,14 +117,22 @@ function fail(one, problem) {
     details.querySelector("p").textContent = [problem.detail, problem.remedy].filter(Boolean).join(" ");
   }
   article.querySelector(".sign-in").hidden = problem.code !== "signed-out";
-  article.querySelector(".retry").addEventListener("click", () => {
-    Object.assign(one, { state: "waiting", batch: (batch += 1) });
-    chosenByHand = false;
-    draw();
-    work();
-  });
-  Object.assign(one, { state: "failed", article, problem, json: null, decision: "failed", label: texts.results.failed,
+  wireRetry(article, one);
+  Object.assign(one, { article, decision: "failed", label: texts.results.failed,
                        probability: "", urgency: NO_ANSWER, note: text, score: -1, preview: one.urls[0] });
+}
+
+function wireRetry(article, one) {
+  article.querySelector(".retry").addEventListener("click", () => retry([one]));
+}
+
+function retry(list) {
+  if (!terms.apply()) return;
+  batch += 1;
+  chosenByHand = false;
+  for (const one of list) if (!isOpen(one)) Object.assign(one, { state: "waiting", batch });
+  draw();
+  work();
 }
 
 function settle(one) {
@@ -184,9 +162,10 @@ function glideTo(element) {
 
 async function download(one, button) {
   button.disabled = true;
+  button.parentElement.querySelector(".fault")?.remove();
   try {
-    const { response, problem } = await post(form.dataset.report, one, stop.signal);
-    if (problem) announce(texts.error[problem.code] ?? texts.error.other);
+    const { response, problem } = await post(form.dataset.report, one, one.terms, stop.signal);
+    if (problem) button.after(reportFault(problem));
     else save(await response.blob(), `${one.name.replace(/\.[^.]*$/, "").slice(0, 80)}.pdf`);
   } catch (fault) {
     if (!stop.signal.aborted) throw fault;
@@ -195,21 +174,15 @@ async function download(one, button) {
   }
 }
 
-/** What the chosen operating point did where it was chosen; whether the share of melanomas is one, and in which unit. */
-function checkTerms() {
-  const { operating_point: point, prevalence } = form.elements;
-  byId("point-told").textContent = point.selectedOptions[0].dataset.told;
-  const typed = prevalence.value.trim().replace(/\s*%$/, "").replace(",", ".");
-  const percent = /^(\d+\.?\d*|\.\d+)$/.test(typed) ? Number(typed) : NaN;
-  prevalence.setCustomValidity(!typed || (percent > 0 && percent < 100) ? "" : texts.terms.prevalence_wrong);
-  const number = (value) => value.toLocaleString(document.documentElement.lang, { maximumSignificantDigits: 4 });
-  byId("prevalence-note").textContent = percent > 0 && percent < 1
-    ? fill(texts.terms.prevalence_small, { percent: number(percent), of: number(Math.round(100 / percent)), instead: number(100 * percent) })
-    : prevalence.validationMessage;
+function reportFault(problem) {
+  const fault = byId("report-fault").content.firstElementChild.cloneNode(true);
+  fault.querySelector("span").textContent = `${texts.results.no_report} ${inWords(problem)}`;
+  fault.querySelector(".sign-in").hidden = problem.code !== "signed-out";
+  return fault;
 }
 
+/** Other terms: everything is asked anew. */
 function askAgain() {
-  if (!form.elements.prevalence.reportValidity()) return;
   if (!cases.length) return;
   stop.abort();
   stop = new AbortController();
@@ -236,9 +209,10 @@ function clear() {
 // --- showing -----------------------------------------------------------------------------------------------
 
 const isOpen = (one) => one.state === "waiting" || one.state === "asking";
-const announce = (text) => { byId("announce").textContent = text; };
-
-const inShort = (one) => `${one.name}: ${[one.label, one.probability].filter(Boolean).join(", ")}`;
+const inWords = (problem) => texts.error[problem.code] ?? texts.error.other;
+const canBeRetried = (one) => one.problem && !/^(image|usage)/.test(one.problem.code); // the file is not to blame
+const inShort = (one) =>
+  `${one.name}: ${one.problem ? inWords(one.problem) : [one.label, one.probability].filter(Boolean).join(", ")}`;
 
 function progressText() {
   return fill(texts.results.progress, { done: cases.filter((one) => !isOpen(one)).length, total: cases.length });
@@ -277,6 +251,8 @@ function draw() {
   requestAnimationFrame(() => {
     drawing = false;
     const list = ordered();
+    for (const one of cases) one.earlier = Boolean(one.json) && !terms.current(one.terms);
+    showTerms();
     const many = cases.length > 1;
     byId("overview").hidden = !many;
     byId("pager").hidden = !many;
@@ -292,6 +268,23 @@ function draw() {
     byId("progress-text").textContent = progressText();
     for (const id of ["save-csv", "save-json"]) byId(id).disabled = !cases.some((one) => one.article);
   });
+}
+
+/** Which terms the answers are of, and which answers are of others than the form shows. */
+function showTerms() {
+  byId("terms-told").textContent = terms.now.told;
+  const without = cases.filter((one) => !isOpen(one) && (one.earlier || canBeRetried(one)));
+  byId("not-present").hidden = !without.length;
+  byId("not-present-text").textContent = fill(texts.results.not_present, { n: without.length, total: cases.length });
+  byId("retry-all").hidden = !without.some(canBeRetried);
+  if (!selected?.json) return;
+  const note = selected.article.querySelector(".earlier");
+  const { problem } = selected;
+  note.hidden = !selected.earlier;
+  note.querySelector(".earlier-text").textContent =
+    [fill(texts.results.earlier, { terms: selected.terms.told }), problem && inWords(problem)].filter(Boolean).join(" ");
+  note.querySelector(".sign-in").hidden = problem?.code !== "signed-out";
+  note.querySelector(".retry").hidden = !problem;
 }
 
 /** Put the rows in their order; a row that has the focus keeps it. */
@@ -318,6 +311,7 @@ function row(one) {
   const badge = one.row.querySelector(".badge");
   badge.className = `badge ${done ? one.decision : "waiting"}`;
   badge.textContent = done ? one.label : "…";
+  one.row.querySelector(".earlier-tag").hidden = !one.earlier;
   one.row.querySelector(".row-probability").textContent = one.probability ?? "";
   one.row.querySelector(".row-note").textContent = one.note ?? "";
   one.row.toggleAttribute("aria-busy", isOpen(one));
@@ -352,9 +346,9 @@ form.addEventListener("submit", (event) => event.preventDefault());
 for (const input of [byId("files"), byId("capture")]) {
   input.addEventListener("change", () => { add(input.files); input.value = ""; });
 }
-form.addEventListener("input", checkTerms);
-for (const name of ["operating_point", "prevalence"]) form.elements[name].addEventListener("change", askAgain);
-checkTerms(); // browsers keep what was typed when the page is loaded anew
+const terms = wireTerms(form, askAgain);
+form.addEventListener("input", draw);
+for (const name of ["operating_point", "prevalence"]) form.elements[name].addEventListener("change", begin);
 form.elements.prevalence.addEventListener("keydown", (event) => { if (event.key === "Enter") event.target.blur(); });
 
 addEventListener("dragenter", (event) => {
@@ -384,6 +378,8 @@ byId("rows").closest("table").querySelectorAll("[data-sort]").forEach((button) =
 byId("previous").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
 byId("clear").addEventListener("click", clear);
+byId("retry-all").addEventListener("click", () => retry(cases.filter(canBeRetried)));
+addEventListener("beforeunload", (event) => { if (cases.length || held.length) event.preventDefault(); });
 byId("save-csv").addEventListener("click", () => save(toCsv(ordered()), "melascope.csv"));
 byId("save-json").addEventListener("click", () => save(toJson(ordered()), "melascope.json"));
 

@@ -1,4 +1,5 @@
-// The session's results as files, with the columns and keys of `melascope assess --format csv` and `json`.
+// The session's results as files, with the columns and keys of `melascope assess --format csv` and `json`. A row also tells
+// the prevalence of its answer, its reasons by their codes, and the problem that kept it from an answer or a newer one.
 
 const COLUMNS = ["image", "decision", "melanoma_probability", "melanoma_score", "operating_point", "threshold", "prediction_set"];
 
@@ -12,16 +13,19 @@ const cell = (value) => {
 export function toCsv(cases) {
   const answered = cases.filter((one) => one.json);
   const classes = Object.keys(answered[0]?.json.prevalence ?? {});
-  const header = [...COLUMNS, ...classes.map((name) => `probability_${name}`), "bundle_id", "sha256", "reasons", "problem"];
+  const header = [...COLUMNS, ...classes.map((name) => `probability_${name}`), "bundle_id", "sha256", "reasons",
+                  "reason_codes", "melanoma_prevalence", "problem"];
   const rows = cases.filter((one) => one.article).map((one) => {
     const told = one.json;
+    const why = told && [...told.reasons, ...told.images.flatMap((image) => image.quality)];
     if (!told) return [harmless(one.name), ...Array(header.length - 2).fill(""), one.problem.code];
     return [
       harmless(told.images.map((image) => image.name).join(", ")), told.decision, told.melanoma_probability,
       told.melanoma_score, told.operating_point, told.threshold, told.prediction_set?.diagnoses.join(" "),
       ...classes.map((name) => told.probabilities?.[name]), told.bundle_id,
       told.images.map((image) => image.sha256).join(" "),
-      harmless([...told.reasons, ...told.images.flatMap((image) => image.quality)].map((reason) => reason.text).join(" ")), "",
+      harmless(why.map((reason) => reason.text).join(" ")), why.map((reason) => reason.code).join(" "),
+      told.prevalence.MEL, one.problem?.code,
     ];
   });
   const text = [header, ...rows].map((row) => row.map(cell).join(",")).join("\r\n");
