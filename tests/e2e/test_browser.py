@@ -175,7 +175,7 @@ def test_a_busy_server_is_asked_again(open_page: Open, photographs: Photographs)
         else:
             route.continue_()
 
-    page.route("**/assess", busy_once)
+    page.route("**/assess?*", busy_once)
     assess(page, photographs(1))
     expect(page.locator("article.case .notice-title")).not_to_have_text(messages("en")("results.failed"))
     assert refused
@@ -185,10 +185,10 @@ def test_a_server_that_is_gone_is_told_and_can_be_tried_again(
     open_page: Open, photographs: Photographs
 ) -> None:
     page = open_page()
-    page.route("**/assess", lambda route: route.abort())
+    page.route("**/assess?*", lambda route: route.abort())
     assess(page, photographs(1))
     expect(page.locator(".failure-text")).to_have_text(messages("en")("error.network"))
-    page.unroute("**/assess")
+    page.unroute("**/assess?*")
     page.click(".retry")
     expect(page.locator("article.case .big, article.case .no-number")).to_be_visible(timeout=30_000)
 

@@ -190,6 +190,24 @@ def test_in_the_dark_the_page_is_dark(open_page: Open, photographs: Photographs)
     assert page.evaluate(lightness, "article.case") < 0.2
 
 
+@pytest.mark.parametrize("language", ["en-GB", "de-DE", "es-ES"])
+def test_text_of_twice_the_size_fits_a_phone(
+    open_page: Open, photographs: Photographs, language: str
+) -> None:
+    page = open_page(width=390, locale=language, is_mobile=True, bypass_csp=True)
+    twice = "html { font-size: 200% !important }"
+    wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    page.add_style_tag(content=twice)
+    assert not page.evaluate(wider)
+    assess(page, photographs(2))
+    page.fill("#prevalence", "200")
+    expect(page.locator("article .earlier")).to_be_visible()
+    assert not page.evaluate(wider)
+    page.goto("/about")
+    page.add_style_tag(content=twice)
+    assert not page.evaluate(wider)
+
+
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_no_page_is_wider_than_its_window(open_page: Open, photographs: Photographs, width: int) -> None:
     page = open_page(width=width, locale="de-DE")

@@ -23,6 +23,12 @@ def assess(page: Page, files: list[Path]) -> None:
     expect(page.locator("#progress")).to_be_hidden(timeout=120_000)
 
 
+def apply_share(page: Page, per_cent: str) -> None:
+    """State a share of melanomas and leave the field."""
+    page.fill("#prevalence", per_cent)
+    page.press("#prevalence", "Enter")
+
+
 def names(page: Page) -> list[str]:
     return page.locator("#rows .row-name").all_inner_texts()
 

@@ -275,7 +275,9 @@ function showTerms() {
   byId("terms-told").textContent = terms.now.told;
   const without = cases.filter((one) => !isOpen(one) && (one.earlier || canBeRetried(one)));
   byId("not-present").hidden = !without.length;
-  byId("not-present-text").textContent = fill(texts.results.not_present, { n: without.length, total: cases.length });
+  const others = new Set(without.filter((one) => one.earlier).map((one) => one.terms.told));
+  byId("not-present-text").textContent = fill(texts.results.not_present, { n: without.length, total: cases.length })
+    + (others.size ? ` ${texts.results.earlier_tag}: ${[...others].join(" / ")}.` : "");
   byId("retry-all").hidden = !without.some(canBeRetried);
   if (!selected?.json) return;
   const note = selected.article.querySelector(".earlier");
