@@ -101,6 +101,45 @@ def test_what_decided_is_told_first_and_no_doubt_is_lost(assessed: Assessment, t
     assert view.reasons == tuple(map(tongue.reason, (*doubts, below)))  # that speaks against the decision
 
 
+def test_with_a_stated_prevalence_a_row_tells_no_other_number_and_the_case_says_which_is_which(
+    tiny_bundle: Bundle,
+) -> None:
+    image = RgbImage(pixels_HWC=lesion(120, 90), name="a.jpg", format="JPEG", sha256="0" * 64)
+    assessor = Assessor(tiny_bundle, threads=1)
+    plain = case_view(assessor.assess([image])[0], tiny_bundle.manifest, messages("en"))
+    assert plain.score is None
+    for language in LANGUAGES:
+        tongue = messages(language)
+        made = assessor.assess([image], melanoma_prevalence=0.5)[0]
+        sharp = tuple(why for why in made.reasons if why.code != "poor-photograph")
+        stated = replace(made, images=(replace(made.images[0], quality=()),), reasons=sharp)
+        view = case_view(stated, tiny_bundle.manifest, tongue)
+        assert "%" not in view.note
+        calibration = tongue.stated_percent(
+            tiny_bundle.manifest.calibration.prevalence_C[tiny_bundle.manifest.classes.index(Diagnosis.MEL)]
+        )
+        compared = next(text for text in view.reasons if calibration in text)
+        assert stated.melanoma_score is not None
+        assert tongue.percent(stated.melanoma_score).split()[0] in compared
+        assert view.score is not None
+        assert calibration in view.score
+    doubt = replace(stated, reasons=(*stated.reasons, reason("unusual-image")))
+    view = case_view(doubt, tiny_bundle.manifest, messages("en"))
+    assert view.note == messages("en").reason(reason("unusual-image"))
+
+
+@pytest.mark.parametrize(
+    ("decision", "first"), [(Decision.REFER, "ppv"), (Decision.UNCERTAIN, "npv"), (Decision.NO_SIGN, "npv")]
+)
+def test_the_predictive_value_of_the_decisions_side_comes_first(
+    assessed: Assessment, tiny_bundle: Bundle, decision: Decision, first: str
+) -> None:
+    tongue = messages("en")
+    view = case_view(replace(assessed, decision=decision), tiny_bundle.manifest, tongue)
+    assert view.worth[0].label == tongue(f"case.{first}")
+    assert all("Of all lesions" in worth.told for worth in view.worth)
+
+
 def test_the_most_suspicious_photograph_speaks(assessed: Assessment, tiny_bundle: Bundle) -> None:
     scores = (None, 0.1, 0.7, 0.2)
     images = tuple(replace(assessed.images[0], name=f"{n}", melanoma_score=s) for n, s in enumerate(scores))

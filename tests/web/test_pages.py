@@ -12,6 +12,7 @@ import pypdfium2
 import pytest
 from drawn import encode, lesion
 from starlette.testclient import TestClient
+from web_accounts import csrf_of
 
 import melascope.web
 from melascope.bundle.store import Bundle
@@ -124,6 +125,18 @@ def test_the_language_is_chosen_and_remembered(client: TestClient) -> None:
     assert client.get("/?lang=<script>").text.count("<script>") == 0
 
 
+def test_what_a_page_sends_is_answered_in_its_language_and_changes_no_other(
+    client: TestClient, jpeg: bytes
+) -> None:
+    client.get("/?lang=de")
+    action = re.search(r'action="([^"]+)" enctype', client.get("/?lang=es").text)
+    assert action is not None
+    client.get("/?lang=de")
+    answer = client.post(action[1], files=[photograph("a.jpg", jpeg)], headers={"Accept": "text/html"})
+    assert messages("es")("case.reasons") in answer.text
+    assert "set-cookie" not in answer.headers
+
+
 def test_the_page_offers_every_operating_point_and_names_the_calibrations_prevalence(
     client: TestClient, tiny_bundle: Bundle
 ) -> None:
@@ -178,6 +191,7 @@ def test_several_files_of_one_lesion_get_one_answer(client: TestClient, jpeg: by
     assert [image["name"] for image in json_of(answer.text)["images"]] == ["a.jpg", "b.png"]
     assert answer.text.count('class="photo"') == 2
     assert 'class="picker"' in answer.text
+    assert messages("en")("case.one_answer", n=2) in answer.text
 
 
 def test_the_terms_are_those_of_the_form(client: TestClient, jpeg: bytes) -> None:
@@ -294,6 +308,28 @@ def test_signing_in_and_out_by_the_page(guarded: TestClient) -> None:
     assert guarded.get("/login").status_code == 303  # there is nothing to do
     assert guarded.post("/logout", data={"csrf_token": inner[1]}).status_code == 303
     assert guarded.get("/about", headers={"Accept": "application/json"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("to", "location"),
+    [
+        ("/about", "/about"), ("", "/"), ("https://other.example/about", "/"), ("//other.example", "/"),
+        ("/\\other.example", "/"), ("/logout", "/"), ("/about%0d%0aSet-Cookie:a=b", "/"),
+    ],
+)  # fmt: skip
+def test_signing_in_leads_to_the_page_that_was_asked_for_and_nowhere_else(
+    guarded: TestClient, to: str, location: str
+) -> None:
+    sent_to = guarded.get(to or "/", headers={"Accept": "text/html"}) if location == to else None
+    if sent_to is not None:
+        assert sent_to.headers["location"] == "/login?to=%2Fabout"
+    page = guarded.get("/login", params={"to": to})
+    action = re.search(r'<form class="login" method="post" action="([^"]+)"', page.text)
+    assert action is not None
+    assert action[1] == ("/login?to=/about" if location == "/about" else "/login")
+    form = {"name": "ana", "password": "correct horse", "csrf_token": csrf_of(page.text)}
+    signed_in = guarded.post("/login", params={"to": to}, data=form)
+    assert (signed_in.status_code, signed_in.headers["location"]) == (303, location)
 
 
 def test_nothing_of_the_model_is_told_to_strangers(guarded: TestClient, tiny_bundle: Bundle) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pypdfium2
 import pytest
 from drawn import encode, lesion
@@ -66,6 +67,51 @@ def test_a_report_has_everything_on_one_page(tiny_bundle: Bundle, language: str)
     ]
     for text in wanted:
         assert text.replace("\N{NO-BREAK SPACE}", " ") in told[0].replace("\N{NO-BREAK SPACE}", " "), text
+
+
+def test_every_page_has_its_number_and_those_that_follow_say_what_they_are_of(tiny_bundle: Bundle) -> None:
+    name = "a very long name of a photograph " * 9 + ".jpg"
+    told = pages(
+        report_pdf(
+            assessed(tiny_bundle, 6, name), [JPEG] * 6, tiny_bundle.manifest, messages("en"), made=MADE
+        )
+    )
+    assert len(told) > 1
+    for n, page in enumerate(told, start=1):
+        assert f"Page {n} of {len(told)}" in page
+    assert all(page.startswith("melascope a very long name") for page in told[1:])
+    one = pages(report_pdf(assessed(tiny_bundle), [JPEG], tiny_bundle.manifest, messages("de"), made=MADE))
+    assert "Seite 1 von 1" in one[0]
+    many = pages(
+        report_pdf(assessed(tiny_bundle, 6), [JPEG] * 6, tiny_bundle.manifest, messages("en"), made=MADE)
+    )
+    assert tiny_bundle.id in many[1].split("Evidence")[0]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_the_model_did_not_see_is_told_and_drawn(tiny_bundle: Bundle, whole: bool) -> None:
+    made = assessed(tiny_bundle)
+    heatmap = made.images[0].heatmap
+    assert heatmap is not None
+    frame = (0.0, 0.0, 120.0, 90.0) if whole else (15.0, 0.0, 105.0, 90.0)
+    image = replace(made.images[0], heatmap=replace(heatmap, frame_px=frame))
+    grey = encode(np.full((450, 600, 3), 128, dtype=np.uint8), "JPEG")
+    pdf = report_pdf(replace(made, images=(image,)), [grey], tiny_bundle.manifest, messages("en"), made=MADE)
+    assert (messages("en")("case.frame") in pages(pdf)[0]) != whole
+    document = pypdfium2.PdfDocument(pdf)
+    sheet = np.asarray(document[0].render(scale=2).to_pil().convert("L")).astype(int)
+    document.close()
+    grey_there = sheet == 128
+    rows, columns = np.flatnonzero(grey_there.sum(1) > 300), np.flatnonzero(grey_there.sum(0) > 150)
+    photograph = sheet[rows[5] : rows[-5], columns[5] : columns[5] + 300]
+    dashes = [column for column in photograph.T if column.max() > 200 and column.min() < 60]
+    assert bool(dashes) != whole
+
+
+def test_a_report_has_a_key_and_a_line_for_the_patient(tiny_bundle: Bundle) -> None:
+    told = pages(report_pdf(assessed(tiny_bundle), [JPEG], tiny_bundle.manifest, messages("en"), made=MADE))
+    for key in ("report.bars_key", "report.patient", "report.reader", "report.signature"):
+        assert messages("en")(key) in told[0]
 
 
 def test_a_report_without_an_answer_has_no_number(tiny_bundle: Bundle) -> None:
