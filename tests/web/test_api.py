@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import logging
 import re
@@ -72,11 +73,98 @@ def test_the_declared_type_is_not_trusted(client: TestClient, jpeg: bytes, decla
 @pytest.mark.parametrize("charset", ["punycode", "undefined", "utf-16", "rot13", "nonsense", '"a\\0b"'])
 def test_the_charset_of_a_form_is_not_heeded(client: TestClient, jpeg: bytes, charset: str) -> None:
     name = 'form-data; name="image"; filename="Läsion.jpg"'.encode()
-    field = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\na-999999\r\n'
+    field = b'--x\r\nContent-Disposition: form-data; name="csrf_token"\r\n\r\na-999999\r\n'
     body = field + b"--x\r\nContent-Disposition: " + name + b"\r\n\r\n" + jpeg + b"\r\n--x--\r\n"
     kind = f"multipart/form-data; boundary=x; charset={charset}"
     answer = client.post(f"{API}/assess", content=body, headers={"Content-Type": kind})
     assert answer.json()["images"][0]["name"] == "Läsion.jpg"
+
+
+def form_of(*contents: bytes) -> bytes:
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+    return b"".join(head + data + b"\r\n" for data in contents) + b"--x--\r\n"
+
+
+@pytest.mark.parametrize(
+    "path", [f"{API}/assess-many", f"{API}/assess-lesion", f"{API}/assess", "/assess", "/report.pdf"]
+)
+def test_a_form_that_ends_early_is_refused_whole(client: TestClient, jpeg: bytes, path: str) -> None:
+    """At whatever byte: in the second photograph, in its head, before and in the closing boundary."""
+    second = len(form_of(jpeg)) - len(b"--x--\r\n")
+    whole = form_of(jpeg, jpeg)
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    for end in (
+        0,
+        2,
+        30,
+        second - 1,
+        second,
+        second + 1,
+        second + 30,
+        second + 200,
+        *range(len(whole) - 10, len(whole) - 2),
+    ):
+        answer = client.post(path, content=whole[:end], headers=kind)
+        assert (answer.status_code, problem(answer)["code"]) == (400, "request"), end
+        assert "ends early" in answer.json()["detail"]
+    for end in (len(whole) - 2, len(whole)):  # the line break after it is nobody's loss
+        answer = client.post(path, content=whole[:end], headers=kind)
+        assert "ends early" not in answer.text[:300]
+
+
+@pytest.mark.parametrize("path", ["assess", "assess-many", "assess-lesion"])
+@pytest.mark.parametrize("field", ["prevalence", "operating_point", "heatmap", "whatever"])
+def test_an_option_in_the_form_is_not_lost_without_a_word(
+    client: TestClient, jpeg: bytes, path: str, field: str
+) -> None:
+    answer = client.post(f"{API}/{path}", files=files(jpeg), data={"csrf_token": "", field: "0.02"})
+    assert (answer.status_code, problem(answer)["code"]) == (422, "validation")
+    assert answer.json()["detail"] == f"{field}: The form holds files alone; options go into the query."
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (b"a%22b%22.jpg", 'a"b".jpg'),
+        (b"a%0D%0Ab.jpg", "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b.jpg"),
+        (b"100%25 %41.jpg", "100%25 %41.jpg"),
+        (b"back\\slash.png", "slash.png"),
+    ],
+)
+def test_names_are_read_as_browsers_write_them(
+    client: TestClient, jpeg: bytes, sent: bytes, shown: str
+) -> None:
+    body = form_of(jpeg).replace(b"a.jpg", sent)
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    one = client.post(f"{API}/assess", content=body, headers=kind).json()
+    [many] = client.post(f"{API}/assess-many", content=body, headers=kind).json()["results"]
+    assert one["images"][0]["name"] == many["name"] == many["assessment"]["images"][0]["name"] == shown
+    page = client.post("/assess", content=body, headers=kind).text
+    assert shown in html.unescape(page)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/login", "GET, HEAD, POST"),
+        ("GET", f"{API}/assess", "POST"),
+        ("HEAD", f"{API}/assess", "POST"),
+        ("POST", "/about", "GET, HEAD"),
+        ("POST", "/static/app.js", "GET, HEAD"),
+    ],
+)
+def test_a_refused_method_is_answered_with_those_there_are(
+    client: TestClient, method: str, path: str, allowed: str
+) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
+def test_a_limit_is_told_by_the_name_of_its_setting(make_client, jpeg: bytes) -> None:
+    client = make_client(max_image_pixels=10_000, max_image_bytes=len(jpeg) + 1)
+    assert "max_image_pixels" in problem(client.post(f"{API}/assess", content=jpeg))["remedy"]
+    [long] = client.post(f"{API}/assess-many", files=files(jpeg + b"ab")).json()["results"]
+    assert "max_image_bytes" in long["problem"]["remedy"]
 
 
 def test_a_bad_file_among_several_spoils_no_other(client: TestClient, jpeg: bytes) -> None:
@@ -188,7 +276,8 @@ def test_an_overloaded_server_says_when_to_come_again(client: TestClient, app: F
         ("POST", "/assess?operating_point=nonsense", {"content": b"x"}, 400, "usage"),
         ("POST", "/assess", {"files": files(b"a", b"b")}, 400, "request"),
         ("POST", "/assess", {"files": {"image": b"x"}, "data": {"a": "b" * 5000}}, 400, "request"),
-        ("POST", "/assess-many", {"data": {"a": "b"}}, 400, "request"),
+        ("POST", "/assess-many", {"data": {}, "files": {}}, 400, "request"),
+        ("POST", "/assess-many", {"data": {"csrf_token": "b"}}, 400, "request"),
         ("POST", "/assess-many", {"json": {"a": "b"}}, 400, "request"),
         ("POST", "/assess-many", {"files": files(*[b"x"] * 51)}, 413, "request-too-large"),
         (

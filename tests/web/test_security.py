@@ -180,6 +180,30 @@ def test_over_tls_cookies_keep_to_it_and_to_this_host(make_client, accounts: dic
     assert client.get("/login").headers["strict-transport-security"]
 
 
+@pytest.mark.parametrize(
+    ("base", "address", "settings", "told"),
+    [
+        ("http://clinic.example", "192.0.2.7", {}, True),
+        ("http://localhost", "127.0.0.1", {}, False),
+        ("https://clinic.example", "192.0.2.7", {}, False),
+        ("http://clinic.example", "192.0.2.7", {"insecure_cookies": True}, False),
+    ],
+)
+def test_who_cannot_sign_in_for_want_of_tls_is_told_so(
+    make_client, accounts: dict[str, object], base: str, address: str, settings: dict[str, object], told: bool
+) -> None:
+    app = make_client(**accounts, host="0.0.0.0", **settings).app
+    client = TestClient(app, base_url=base, client=(address, 50000))
+    token = csrf_of(client.get("/login").text)
+    client.cookies.clear()  # as a browser does with a secure cookie that comes without TLS
+    answer = client.post("/login", data={"name": "ana", "password": PASSWORD, "csrf_token": token})
+    assert answer.status_code == 403
+    assert ("needs TLS" in answer.json()["detail"]) is told
+    assert ("insecure_cookies" in answer.json()["remedy"]) is told
+    page = client.post("/login", data={"name": "ana"}, headers={"accept": "text/html"})
+    assert ("insecure_cookies" in page.text) is told
+
+
 # --- forgery -----------------------------------------------------------------------------------------------
 
 

@@ -88,6 +88,22 @@ def test_elsewhere_it_does_not_start_without_somebody_to_sign_in() -> None:
     assert "nobody would have to sign in" in ended.stderr
 
 
+@pytest.mark.parametrize(("setting", "told"), [("", True), ("insecure_cookies = true\n", False)])
+def test_the_start_says_what_signing_in_needs(
+    start_server: Callable[..., LiveServer], setting: str, told: bool
+) -> None:
+    """And the sequence of the how-to works for a trial."""
+    config = f'{setting}[users.ana]\npassword = "{hash_password(PASSWORD)}"\n'
+    server = start_server("--host", "0.0.0.0", config=config)
+    port = httpx.URL(server.address).port
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        form = {"name": "ana", "password": PASSWORD, "csrf_token": csrf_of(client.get("/login").text)}
+        assert (client.post("/login", data=form).status_code == 303) is not told
+    server.process.send_signal(signal.SIGTERM)
+    rest = server.process.stdout.read()
+    assert ("insecure_cookies" in rest) is told
+
+
 def test_no_space_on_the_disk_stops_nobody_but_who_would_sign_in(
     start_server: Callable[..., LiveServer],
 ) -> None:

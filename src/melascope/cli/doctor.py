@@ -115,7 +115,7 @@ def _print(findings: dict[str, Any]) -> None:
         *(
             (
                 f"extra `{extra}`",
-                f"not installed: pip install 'melascope[{extra}]'" if missing else "installed",
+                f"not installed: pip install '.[{extra}]' in a checkout" if missing else "installed",
             )
             for extra, missing in findings["extras"].items()
         ),

@@ -143,5 +143,5 @@ def _missing_extra(command: str, fault: ModuleNotFoundError) -> MelascopeError:
     extra = "web" if command == "serve" else "evaluate" if package in judging else "train"
     return MissingExtraError(
         f"`melascope {command}` needs the package {package!r}, which is not installed.",
-        remedy=f"Install it with: pip install 'melascope[{extra}]'",
+        remedy=f"Install it from a checkout of melascope: pip install '.[{extra}]'",
     )

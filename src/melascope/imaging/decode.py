@@ -199,7 +199,8 @@ def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageFormat, NDArray[np.u
         raise EmptyImageError("the file is empty.", remedy=COPY_AGAIN)
     if len(data) > limits.max_bytes:
         raise ImageTooLargeError(
-            f"the file has more than {limits.max_bytes} bytes.", remedy="Save it smaller, or raise max_bytes."
+            f"the file has more than {limits.max_bytes} bytes.",
+            remedy="Save it smaller, or raise max_bytes (--max-bytes).",
         )
     image_format = headers.sniff(data)
     headers.check(data, image_format)
@@ -219,7 +220,7 @@ def _check_size(size_px: tuple[int, int], limits: ImageLimits) -> None:
     if width_px * height_px > limits.max_pixels:
         raise ImageTooLargeError(
             f"it has {shown}, more than {limits.max_pixels} in all.",
-            remedy="Save it smaller, or raise max_pixels.",
+            remedy="Save it smaller, or raise max_pixels (--max-pixels).",
         )
     if min(size_px) < limits.min_side_px:
         raise ImageTooSmallError(

@@ -319,7 +319,7 @@ def _loggers(recipe: Recipe, options: RunOptions) -> list[Logger]:
         if find_spec("mlflow") is None:
             raise MissingExtraError(
                 "`melascope train --mlflow` needs the package 'mlflow', which is not installed.",
-                remedy="Install it with: pip install 'melascope[mlflow]'",
+                remedy="Install it from a checkout of melascope: pip install '.[mlflow]'",
             )
         loggers.append(MLFlowLogger(recipe.name, tracking_uri=options.mlflow))
     return loggers

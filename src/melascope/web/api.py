@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -15,7 +16,7 @@ from melascope.domain.assessment import Assessment
 from melascope.errors import MelascopeError, OverloadedError, RequestError
 from melascope.runtime.assessment_json import json_schema, to_json
 from melascope.web import metrics, openapi, problems
-from melascope.web.security import Permission, requires
+from melascope.web.security import CSRF_FIELD, Permission, requires
 from melascope.web.service import AssessmentService, Upload
 from melascope.web.uploads import clean_name, read_form, read_raw
 
@@ -199,7 +200,7 @@ def _service(request: Request) -> AssessmentService:
 async def _one_upload(request: Request, name: str | None) -> Upload:
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         return Upload(name=clean_name(name), data=await read_raw(request))
-    files = (await read_form(request)).files
+    files = await _files(request)
     if len(files) != 1:
         raise RequestError(
             f"The form has {len(files)} files.", remedy="Send one, or several to /api/v1/assess-many."
@@ -208,10 +209,26 @@ async def _one_upload(request: Request, name: str | None) -> Upload:
 
 
 async def _uploads(request: Request) -> list[Upload]:
-    files = list((await read_form(request)).files)
+    files = await _files(request)
     if not files:
         raise RequestError("The form has no file.", remedy="Send one at least.")
     return files
+
+
+async def _files(request: Request) -> list[Upload]:
+    """Those of a form that holds nothing else: an option sent as a field would be lost without a word."""
+    form = await read_form(request)
+    for name in form.fields:
+        if name != CSRF_FIELD:
+            raise RequestValidationError(
+                [
+                    {
+                        "loc": ("body", name[:100]),
+                        "msg": "The form holds files alone; options go into the query",
+                    }
+                ]
+            )
+    return list(form.files)
 
 
 def _outcome(request: Request, upload: Upload, answer: Assessment | MelascopeError) -> Outcome:

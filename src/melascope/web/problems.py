@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from melascope.errors import LaterError, MelascopeError
 from melascope.web import metrics
@@ -92,6 +93,8 @@ def install(app: FastAPI) -> None:
     async def of_http(request: Request, error: HTTPException) -> Response:
         response = respond(request, of_status(error.status_code, request_id(request)))
         response.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
+            response.headers["Allow"] = ", ".join(methods)
         return response
 
     @app.exception_handler(RequestValidationError)
@@ -135,6 +138,7 @@ def request_id(request: Request) -> str | None:
     return known
 
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _BARE = {
     404: ("not-found", "There is nothing at this address."),
     405: ("method-not-allowed", "This address does not take that method."),
@@ -153,6 +157,17 @@ def _title(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Error"
+
+
+def _methods(request: Request) -> list[str]:
+    """That an address takes, of all its routes: Starlette names those of the first."""
+
+    def takes(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        routes = (route for route in request.app.routes if not isinstance(route, Mount))
+        return any(route.matches(scope)[0] is Match.FULL for route in routes)
+
+    return [method for method in _METHODS if takes("GET" if method == "HEAD" else method)]
 
 
 def _should_sign_in(request: Request, problem: Problem) -> bool:

@@ -25,7 +25,7 @@ from fastapi.routing import APIRoute
 from melascope.errors import ForbiddenError, MelascopeError, TooManyRequestsError, UnauthenticatedError
 from melascope.web import metrics
 from melascope.web.sessions import Sessions
-from melascope.web.settings import Settings
+from melascope.web.settings import Settings, is_loopback
 from melascope.web.uploads import has_form, read_form
 
 _LOG = logging.getLogger("melascope.web")
@@ -246,6 +246,11 @@ async def _refuse_forgery(request: Request, caller: Caller) -> None:
     sent = request.headers.get(CSRF_HEADER)
     if sent is None:
         sent = (await read_form(request)).fields.get(CSRF_FIELD, "") if has_form(request) else ""
+    if secret is None and _keeps_no_cookies(request):
+        raise ForbiddenError(
+            "Signing in needs TLS: without it a browser keeps no cookie of this server.",
+            remedy="Open the server by its https address; for a trial, whoever runs it sets insecure_cookies.",
+        )
     if secret is None or not hmac.compare_digest(_token_of(request, secret).encode(), sent.encode()):
         raise ForbiddenError(
             "The form is out of date.",
@@ -260,6 +265,16 @@ def _from_ourselves(request: Request) -> bool:
         return site in {"same-origin", "none"}
     origin = request.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _keeps_no_cookies(request: Request) -> bool:
+    """Whether a browser that sent this drops our cookies: they are for TLS, and this came without, from afar."""
+    settings: Settings = request.app.state.settings
+    return (
+        settings.secure_cookies
+        and request.url.scheme == "http"
+        and not is_loopback(identify(request).address)
+    )
 
 
 def _take_share(request: Request, caller: Caller) -> None:

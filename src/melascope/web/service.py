@@ -251,7 +251,14 @@ class AssessmentService:
         try:
             return await loop.run_in_executor(self._pool, decode, self._light)
         except ImageTooLargeError:
-            return await loop.run_in_executor(self._heavy_pool, decode, self.limits.images)
+            try:
+                return await loop.run_in_executor(self._heavy_pool, decode, self.limits.images)
+            except ImageTooLargeError as refused:
+                setting = "bytes" if len(upload.data) > self.limits.images.max_bytes else "pixels"
+                raise ImageTooLargeError(
+                    refused.message,
+                    remedy=f"Save it smaller, or have who runs this server raise max_image_{setting}.",
+                ) from None
 
     # --- the network's thread -----------------------------------------------------------------------------
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.types import Message, Receive
 
@@ -229,6 +229,23 @@ class Body:
 
 class _InMemory(MultiPartParser):
     spool_max_size = 0  # never to a temporary file
+    _ended = False  # by its closing boundary
+
+    def on_end(self) -> None:
+        self._ended = True
+
+    async def parse(self) -> FormData:
+        self.stream = self._whole(self.stream)
+        return await super().parse()
+
+    async def _whole(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """The stream, and a fault at its end if the form has none: the parser would just drop its last part."""
+        async for chunk in stream:
+            yield chunk
+        if not self._ended:
+            raise RequestError(
+                "The form ends early: its closing boundary is missing.", remedy="Send it again, whole."
+            )
 
     @property
     def _charset(self) -> str:
@@ -255,7 +272,7 @@ async def read_form(request: Request) -> Form:
     SlowRequestError
         The body does not arrive in time.
     RequestError
-        Neither `multipart/form-data` nor `application/x-www-form-urlencoded`, or not well formed.
+        Neither `multipart/form-data` nor `application/x-www-form-urlencoded`, not well formed, or cut off.
     """
     known: Form | None = getattr(request.state, "form", None)
     if known is None:
@@ -303,7 +320,7 @@ async def _read_form(request: Request) -> Form:
     fields, files = {}, []
     for name, part in form.multi_items():
         if isinstance(part, UploadFile):
-            files.append(Upload(name=clean_name(part.filename), data=part.file.read()))
+            files.append(Upload(name=clean_name(_as_meant(part.filename)), data=part.file.read()))
             part.file.close()
         else:
             fields[name] = part
@@ -312,6 +329,11 @@ async def _read_form(request: Request) -> Form:
 
 def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _as_meant(name: str | None) -> str:
+    """A file name of a form without the three escapes, and no others, that the HTML standard has browsers write."""
+    return (name or "").replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
 
 
 def clean_name(name: str | None) -> str:

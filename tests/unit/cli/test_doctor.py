@@ -39,7 +39,7 @@ def test_a_missing_extra_is_told_with_its_install_line(
     monkeypatch.setattr(doctor.importlib.metadata, "version", without_torch)
     done = melascope_cli("doctor")
     assert done.status == 0
-    assert "not installed: pip install 'melascope[train]'" in done.out
+    assert "not installed: pip install '.[train]' in a checkout" in done.out
     assert "absent: pip install pi-heif" in done.out
 
 
