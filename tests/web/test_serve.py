@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import resource
 import signal
@@ -12,6 +13,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -102,6 +104,25 @@ def test_the_start_says_what_signing_in_needs(
     server.process.send_signal(signal.SIGTERM)
     rest = server.process.stdout.read()
     assert ("insecure_cookies" in rest) is told
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told what to keep")
+def test_a_burst_of_large_images_leaves_little_behind(start_server: Callable[..., LiveServer]) -> None:
+    server = start_server()
+    status = Path(f"/proc/{server.process.pid}/status")
+
+    def resident_mib() -> float:
+        return int(re.search(r"VmRSS:\s+(\d+)", status.read_text())[1]) / 1024
+
+    large = encode(lesion(2400, 1800), "JPEG")
+    before = resident_mib()
+    with ThreadPoolExecutor(6) as senders:
+        answers = [
+            senders.submit(httpx.post, f"{server.address}/assess", files={"image": large}, timeout=60)
+            for _ in range(12)
+        ]
+    assert {answer.result().status_code for answer in answers} == {200}
+    assert resident_mib() - before < 80  # 40 to 50 MiB; 120 by the allocator's own ways
 
 
 def test_no_space_on_the_disk_stops_nobody_but_who_would_sign_in(
