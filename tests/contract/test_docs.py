@@ -33,7 +33,7 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "line"), commands(), ids=lambda value: value[:60])
 def test_every_command_in_the_documents_parses(page: str, line: str) -> None:
-    words = shlex.split(line.split(" #")[0].split(" > ")[0])[1:]
+    words = shlex.split(re.split(r" #| >>? ", line)[0])[1:]
     if "..." in words or words[-1].endswith("..."):
         pytest.skip("an elided command")
     command: click.Command = main
