@@ -52,9 +52,7 @@ def test_nothing_heavy_is_imported(script: str) -> None:
 
 
 def test_assessing_imports_neither_training_nor_fitting() -> None:
-    assert modules_after(ASSESS).isdisjoint(
-        {"torch", "sklearn", "scipy", "rich", "matplotlib"}
-    )
+    assert modules_after(ASSESS).isdisjoint({"torch", "sklearn", "scipy", "rich", "matplotlib"})
 
 
 def test_a_file_where_a_folder_is_wanted_is_told_in_one_line(melascope_cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
