@@ -11,6 +11,8 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import click
@@ -40,6 +42,7 @@ _FILES_OF_OURS = (
     64 + 4 * _BACKLOG
 )  # asyncio accepts as many at a time, a few times before it tells of the first
 _UNREAD_S = 60
+_TRIM_S = 10
 #: Of glibc's `mallopt`. By its defaults each thread keeps what a burst of large images took; blocks of 8 MiB and
 #: more go back to the system at once, smaller ones, which most photographs need, are kept for the next.
 _MALLOC = {
@@ -118,6 +121,14 @@ def _bound_memory() -> None:
         libc = ctypes.CDLL(None)
         for number, value in _MALLOC.values():
             libc.mallopt(number, value)
+        threading.Thread(target=_trim, args=(libc,), name="trim", daemon=True).start()
+
+
+def _trim(libc: ctypes.CDLL) -> None:
+    """Now and then give back what lies free between blocks in use, which glibc never does by itself."""
+    while True:
+        time.sleep(_TRIM_S)
+        libc.malloc_trim(0)
 
 
 def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
