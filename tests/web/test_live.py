@@ -190,7 +190,7 @@ def test_fuzzed_forms_get_an_answer_or_a_clear_refusal(live: LiveServer, jpeg: b
     part = (
         b'--bound\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n' + jpeg + b"\r\n"
     )
-    form = part * 2 + b'--bound\r\nContent-Disposition: form-data; name="x"\r\n\r\nvalue\r\n--bound--\r\n'
+    form = part * 2 + b"--bound--\r\n"
     splices = [
         b"--bound",
         b"\r\n",
@@ -222,7 +222,7 @@ def test_fuzzed_forms_get_an_answer_or_a_clear_refusal(live: LiveServer, jpeg: b
                 content=bytes(data),
                 headers={"Content-Type": "multipart/form-data; boundary=bound"},
             )
-            assert answer.status_code in {200, 400, 413}, answer.text
+            assert answer.status_code in {200, 400, 413, 422}, answer.text
 
 
 def test_an_answer_does_not_wait_for_an_acknowledgement_of_its_head(live: LiveServer) -> None:

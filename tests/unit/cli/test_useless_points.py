@@ -20,8 +20,8 @@ def test_a_point_that_refers_everybody_or_nobody_is_named(
         [
             replace(sound, name="all", threshold=0.0),
             sound,
-            replace(sound, name="most", specificity=0.049),
-            replace(sound, name="none", sensitivity=0.02),
+            replace(sound, name="most", specificity=0.049, specificity_interval=(0.04, 0.06)),
+            replace(sound, name="none", sensitivity=0.02, sensitivity_interval=(0.01, 0.06)),
         ]
     )
     told = capsys.readouterr().err.splitlines()
