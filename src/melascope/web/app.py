@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.staticfiles import StaticFiles
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from melascope import __version__
@@ -17,14 +16,12 @@ from melascope.bundle.store import Bundle
 from melascope.imaging.decode import ImageLimits
 from melascope.runtime.assessor import Assessor
 from melascope.runtime.session import default_threads
-from melascope.web import api, metrics, pages, problems, security
+from melascope.web import api, assets, metrics, pages, problems, security
 from melascope.web.edge import Edge, TrustedWord
 from melascope.web.service import AssessmentService, ServiceLimits
 from melascope.web.sessions import Sessions
 from melascope.web.settings import Settings
 from melascope.web.uploads import Buffers
-
-_STATIC = Path(__file__).parent / "static"
 
 
 def create_app(settings: Settings, *, bundle: Bundle | None = None, folder: Path | None = None) -> FastAPI:
@@ -88,7 +85,7 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None, folder: Path
     security.refuse_unstated(routers)
     for router in routers:
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=_STATIC), name="static")  # public: it holds nobody's data
+    app.mount(assets.PATH, assets.Assets(), name="static")  # public: it holds nobody's data
     app.state.problem_page = getattr(pages, "problem_page", None)
     problems.install(app)
     app.add_middleware(Edge, settings=settings, buffers=app.state.buffers)

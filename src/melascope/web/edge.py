@@ -26,7 +26,6 @@ from melascope.web.uploads import Body, Buffers
 _LOG = logging.getLogger("melascope.web")
 _LINGER_S, _LINGER_BYTES = 2.0, 64 * 1024**2  # for a client that is still sending to read its refusal
 _VISITOR_S = 24 * 3600
-_STATIC_S = 3600
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -183,8 +182,7 @@ class _Answer:
         if self._scope["scheme"] == "https":
             headers["Strict-Transport-Security"] = "max-age=31536000"
         headers["X-Request-Id"] = state["request_id"]
-        static = self._scope["path"].removeprefix(self._settings.base_path).startswith("/static/")
-        headers.setdefault("Cache-Control", f"public, max-age={_STATIC_S}" if static else "no-store")
+        headers.setdefault("Cache-Control", "no-store")
         if visitor := state.get("new_visitor"):
             headers.append("Set-Cookie", set_cookie(self._settings, "visitor", visitor, max_age_s=_VISITOR_S))
         if not self._body.complete:

@@ -23,6 +23,7 @@ from melascope.domain.assessment import Assessment
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import MelascopeError, UsageError
 from melascope.runtime.assessment_json import to_jsonable
+from melascope.web import assets
 from melascope.web.attachment import attachment
 from melascope.web.case_view import FOREIGN_TO_BROWSERS, URGENCY, case_view, point_label
 from melascope.web.messages import LANGUAGES, Messages, isolated, messages, negotiate
@@ -326,7 +327,7 @@ def _frame(request: Request) -> dict[str, Any]:
         "t": tongue,
         "language_path": path if path.removeprefix(base) in {"/login", *_RETURN_TO} else f"{base}/",
         "base": base,
-        "static": lambda name: f"{base}/static/{name}?v={__version__}",
+        "static": lambda name: f"{base}{assets.PATH}/{name}",
         "languages": LANGUAGES,
         "version": __version__,
     }

@@ -1,0 +1,36 @@
+"""The static files of the pages, under a path that changes whenever one of them does."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+FOLDER: Final = Path(__file__).parent / "static"
+
+
+def _digest() -> str:
+    every = sha256()
+    for path in sorted(FOLDER.iterdir()):
+        every.update(f"{path.name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return every.hexdigest()[:12]
+
+
+#: The digest is in the path, not in the query, so that what a script imports by a relative name carries it too.
+PATH: Final = f"/static/{_digest()}"
+
+
+class Assets(StaticFiles):
+    """What `PATH` holds. Browsers keep it for good, and never mix the files of two versions."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=FOLDER)
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """As the base class answers, to be kept."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
