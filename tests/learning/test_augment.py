@@ -13,7 +13,7 @@ from melascope.learning.recipe import AugmentPart
 
 STILL = AugmentPart(
     rotate=False, zoom=(1.0, 1.0), stretch=1.0, shift=0.0, brightness=0.0, contrast=0.0, saturation=0.0,
-    hue_degrees=0.0, gamma=1.0, illumination=0.0, blur=0.0, noise=0.0, vignette=0.0, occlude=0.0,
+    hue_degrees=0.0, gamma=1.0, illumination=0.0, blur=0.0, noise=0.0, vignette=0.0, occlude=0.0, hair=0.0,
 )  # fmt: skip
 
 

@@ -54,10 +54,11 @@ def augment(
         padding_mode="zeros" if resize == "pad" else "reflection",
         align_corners=False,
     )
+    views = _hair(views, part.hair)
     views = _blur(views, part.blur)
     views = _colour(views, part) if views.shape[1] == 3 else _tone(views, part)
     views = views * _illumination(views, part)
-    views = views + _noise(views, part.noise)
+    views = _noise(views, part.noise)
     views = _occlude(views, part.occlude)
     return views.clamp_(0.0, 1.0)
 
@@ -106,6 +107,11 @@ def _uniform(n: int, low: float, high: float, like: Tensor) -> Tensor:
 def _chosen(n: int, share: float, like: Tensor) -> Tensor:
     """1.0 for a random share of n, else 0.0; shape (n, 1, 1, 1)."""
     return (torch.rand(n, device=like.device) < share).float().view(n, 1, 1, 1)
+
+
+def _rows(n: int, share: float, like: Tensor) -> Tensor:
+    """Indices of a random share of n."""
+    return torch.nonzero(torch.rand(n, device=like.device) < share).flatten()
 
 
 def _geometry(aspect_N: Tensor, unit_N: Tensor, part: AugmentPart) -> Tensor:
@@ -160,10 +166,11 @@ def _tone(views: Tensor, part: AugmentPart) -> Tensor:
 
 def _blur(views: Tensor, share: float) -> Tensor:
     """A random mixture of each chosen image and its blurred self."""
-    n = len(views)
-    weight = _chosen(n, share, views) * torch.rand(n, 1, 1, 1, device=views.device)
-    blurred = F.avg_pool2d(views, 5, stride=1, padding=2, count_include_pad=False)
-    return torch.lerp(views, blurred, weight)
+    chosen_M = _rows(len(views), share, views)
+    sharp = views[chosen_M]
+    blurred = F.avg_pool2d(sharp, 5, stride=1, padding=2, count_include_pad=False)
+    weight = torch.rand(len(sharp), 1, 1, 1, device=views.device)
+    return views.index_copy(0, chosen_M, torch.lerp(sharp, blurred, weight))
 
 
 def _coordinates(views: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,10 +193,33 @@ def _illumination(views: Tensor, part: AugmentPart) -> Tensor:
     return ramp * torch.lerp(torch.ones_like(field), field, _chosen(n, part.vignette, views))
 
 
+def _hair(views: Tensor, share: float) -> Tensor:
+    """Draw dark hairs over some images: parabolas in any direction, of one colour and about one width an image."""
+    chosen_M = _rows(len(views), share, views)
+    m, height = len(chosen_M), views.shape[2]
+    if not m:
+        return views
+    x, y = _coordinates(views)
+    along = _uniform(m, -math.pi, math.pi, views)
+    colour = torch.rand(m, 1, 1, 1, device=views.device) * views.new_tensor([0.35, 0.27, 0.2])[:, None, None]
+    width = _uniform(m, 0.6, 1.8, views).view(m, 1, 1, 1) * 2 / height  # in half sides; at least a pixel is seen
+    bare = torch.ones(m, 1, *views.shape[2:], device=views.device)
+    for _ in range(int(torch.randint(3, 16, ()))):
+        angle = (along + _uniform(m, -0.7, 0.7, views)).view(m, 1, 1, 1)
+        u, v = angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x
+        bend, offset = (_uniform(m, -reach, reach, views).view(m, 1, 1, 1) for reach in (0.6, 1.1))
+        slope = 1 + (2 * bend * u).square()
+        distance = (v - bend * u.square() - offset).abs() / slope.sqrt()
+        bare = bare * (distance / width).clamp(max=1.0)
+    hairy = torch.lerp(colour, views[chosen_M], bare)
+    return views.index_copy(0, chosen_M, hairy)
+
+
 def _noise(views: Tensor, share: float) -> Tensor:
-    n = len(views)
-    deviation = _chosen(n, share, views) * _uniform(n, 0.0, 0.04, views).view(n, 1, 1, 1)
-    return deviation * torch.randn_like(views)
+    chosen_M = _rows(len(views), share, views)
+    clean = views[chosen_M]
+    deviation = _uniform(len(clean), 0.0, 0.04, views).view(-1, 1, 1, 1)
+    return views.index_copy(0, chosen_M, clean + deviation * torch.randn_like(clean))
 
 
 def _occlude(views: Tensor, share: float) -> Tensor:

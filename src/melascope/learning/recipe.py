@@ -82,6 +82,8 @@ class AugmentPart(_Part):
     """Share of images that get the black corners of a round field of view."""
     occlude: Fraction = 0.2
     """Share of images of which a rectangle, up to a third of each side, is hidden."""
+    hair: Fraction = 0.0
+    """Share of images over which dark hairs are drawn."""
     mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
     """Beta parameter of mixup; 0 is off. Zhang et al., ICLR 2018."""
     cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
