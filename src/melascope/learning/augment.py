@@ -202,7 +202,9 @@ def _hair(views: Tensor, share: float) -> Tensor:
     x, y = _coordinates(views)
     along = _uniform(m, -math.pi, math.pi, views)
     colour = torch.rand(m, 1, 1, 1, device=views.device) * views.new_tensor([0.35, 0.27, 0.2])[:, None, None]
-    width = _uniform(m, 0.6, 1.8, views).view(m, 1, 1, 1) * 2 / height  # in half sides; at least a pixel is seen
+    width = (
+        _uniform(m, 0.6, 1.8, views).view(m, 1, 1, 1) * 2 / height
+    )  # in half sides; at least a pixel is seen
     bare = torch.ones(m, 1, *views.shape[2:], device=views.device)
     for _ in range(int(torch.randint(3, 16, ()))):
         angle = (along + _uniform(m, -0.7, 0.7, views)).view(m, 1, 1, 1)

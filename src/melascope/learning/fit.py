@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import platform
 import sys
@@ -32,14 +31,13 @@ from melascope.datasets.table import write_cases
 from melascope.domain.case import Case
 from melascope.errors import MissingExtraError, RecipeError, UsageError
 from melascope.evaluation.predictions import Predictions, write_predictions
+from melascope.learning.cpu import keep_freed_memory
 from melascope.learning.datamodule import CaseData
 from melascope.learning.losses import allowed_classes, class_counts
 from melascope.learning.module import LesionModule, validation_figures
 from melascope.learning.parts import Parts, divide
 from melascope.learning.recipe import Recipe, load_recipe
 from melascope.learning.start import start_from
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of malloc.h
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,18 +199,6 @@ def _trainer(recipe: Recipe, options: RunOptions, checkpoints: Sequence[Callback
             f"This machine cannot train so: {fault}",
             remedy="Check --accelerator, --devices, --nodes and --strategy.",
         ) from fault
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep the memory of freed tensors, so that each batch does not fault its pages in anew.
-
-    Half as fast again on a CPU (docs/experiments.md); a C library without `mallopt` is left as it is.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_TOP_PAD, 256 * 2**20)
 
 
 def imbalance(recipe: Recipe, data: CaseData) -> dict[str, NDArray[np.float64]]:

@@ -1,0 +1,56 @@
+import torch
+from torch import nn
+
+from melascope.learning.backbones import build_network
+from melascope.learning.cpu import widen_strided_depthwise
+from melascope.learning.recipe import ModelPart
+
+
+def strided() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, 2, 1, groups=8, bias=False), nn.Conv2d(8, 16, 1)]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def gradients(network: nn.Module, *, bf16: bool) -> list[torch.Tensor]:
+    pixels = torch.linspace(-2, 2, 2 * 3 * 32 * 32).sin().view(2, 3, 32, 32).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        answer = network(pixels)
+    answer.float().square().mean().backward()
+    return [pixels.grad, *(parameter.grad for parameter in network.parameters())]
+
+
+def test_strided_depthwise_convolutions_learn_what_they_learnt_before() -> None:
+    plain, wide = strided(), strided()
+    widen_strided_depthwise(wide)
+    wide.load_state_dict(plain.state_dict())
+    exact = gradients(plain, bf16=False)
+    torch.testing.assert_close(gradients(wide, bf16=False), exact, rtol=0, atol=0)
+    for parameter in wide.parameters():
+        parameter.grad = None
+    for rounded, wanted in zip(gradients(wide, bf16=True), exact, strict=True):
+        torch.testing.assert_close(rounded.float(), wanted, rtol=0.05, atol=0.02 * float(wanted.abs().max()))
+
+
+def test_they_alone_leave_bfloat16_and_only_while_learning() -> None:
+    network = strided()
+    widen_strided_depthwise(network)
+    assert [type(layer) is nn.Conv2d for layer in network] == [True, False, True]
+    layer, pixels = network[1], torch.randn(2, 8, 16, 16).bfloat16()
+    options = {"stride": 2, "padding": 1, "groups": 8}
+    wide = nn.functional.conv2d(pixels.float(), layer.weight, **options).bfloat16()
+    narrow = nn.functional.conv2d(pixels, layer.weight.bfloat16(), **options)
+    assert not torch.equal(wide, narrow)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(layer.train()(pixels), wide, rtol=0, atol=0)
+        torch.testing.assert_close(layer.eval()(pixels), narrow, rtol=0, atol=0)
+
+
+def test_the_default_backbone_has_four_of_them() -> None:
+    network = build_network(ModelPart(weights="none"), in_chans=3)
+    names = list(network.state_dict())
+    before = [type(module) for module in network.modules()]
+    widen_strided_depthwise(network)
+    changed = [a is not type(b) for a, b in zip(before, network.modules(), strict=True)]
+    assert sum(changed) == 4
+    assert list(network.state_dict()) == names
