@@ -37,7 +37,7 @@ class _WideConv2d(nn.Conv2d):
     """A convolution that autocast leaves alone while it learns on a CPU."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 - torch's name
-        if not self.training or input.device.type != "cpu":
-            return super()._conv_forward(input, weight, bias)
-        with torch.autocast("cpu", enabled=False):
-            return super()._conv_forward(input.float(), weight, bias).to(input.dtype)
+        learns = self.training and input.device.type == "cpu"
+        with torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and not learns):
+            answer: Tensor = super()._conv_forward(input.float() if learns else input, weight, bias)
+        return answer.to(input.dtype) if learns else answer
