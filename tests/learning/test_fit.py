@@ -20,10 +20,11 @@ from melascope.evaluation.predictions import Predictions, read_predictions, writ
 from melascope.imaging.decode import decode_image
 from melascope.imaging.preprocess import preprocess
 from melascope.learning.datamodule import EpochSampler
-from melascope.learning.export import export_run, load_run
+from melascope.learning.export import export_run
 from melascope.learning.fit import RunOptions, fit
 from melascope.learning.parts import divide
 from melascope.learning.recipe import Recipe, parse_recipe
+from melascope.learning.run import load_run
 from melascope.runtime.assessor import Assessor
 
 

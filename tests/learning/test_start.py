@@ -15,10 +15,10 @@ from lightning.pytorch.callbacks import Callback as LightningCallback
 from melascope.domain.case import Case
 from melascope.errors import LeakError, MelascopeError, RecipeError
 from melascope.learning.backbones import Classifier, build_network
-from melascope.learning.export import load_run
 from melascope.learning.fit import RunOptions, fit
 from melascope.learning.parts import divide
 from melascope.learning.recipe import ModelPart, Recipe
+from melascope.learning.run import load_run
 from melascope.learning.start import start_from
 
 
@@ -133,5 +133,5 @@ def test_a_run_that_validates_on_what_the_earlier_one_learnt_is_refused(
     other = {"train": "val", "val": "train", "test": "test"}
     redealt = [replace(case, split=other[str(case.split)]) for case in cases]
     asked = changed(recipe, model={"start_from": str(earlier)})
-    with pytest.raises(LeakError, match="Go on from a run of the same split"):
+    with pytest.raises(LeakError, match="Take a run of the same split"):
         fit(asked, redealt, options(tmp_path / "run", earlier.parent / "cache"))

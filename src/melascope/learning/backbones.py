@@ -77,6 +77,11 @@ class Classifier(nn.Module):
             features = maps[0] if self.zooms == (1.0,) else _mean(list(map(_lay, maps, self.zooms)))
         return Outputs(self.head(self.dropout(embedding)), embedding, features)
 
+    def glance(self, pixels_NCHW: Tensor) -> Tensor:
+        """Logits by one look, shape (n, classes), whatever `mirrors` and `zooms` say."""
+        logits: Tensor = self.head(self.dropout(self.backbone(pixels_NCHW).mean(dim=(2, 3))))
+        return logits
+
     def _mirrored(self, pixels_NCHW: Tensor) -> Tensor:
         """Mean feature map of the mirror images, each turned back."""
         maps = [

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from melascope.bundle.manifest import Architecture, Figure, Measurement, Trainin
 from melascope.bundle.store import CAM_WEIGHT, CARD, MODEL, REFERENCE, Bundle, reference_bytes, write_bundle
 from melascope.datasets.cache import Progress
 from melascope.datasets.sources import SOURCES
-from melascope.datasets.table import read_cases
 from melascope.domain.case import Case
 from melascope.errors import UsageError
 from melascope.evaluation.holdout import (
@@ -35,60 +32,19 @@ from melascope.evaluation.holdout import (
 from melascope.evaluation.judged import judge
 from melascope.evaluation.measure import headline, measure
 from melascope.evaluation.metrics import UndefinedMetricWarning
-from melascope.evaluation.predictions import Predictions, read_predictions
+from melascope.evaluation.predictions import Predictions
 from melascope.imaging.preprocess import PreprocessSpec
-from melascope.learning.backbones import Classifier, build_network
+from melascope.learning.backbones import Classifier
 from melascope.learning.card import INTENDED_USE, model_card
 from melascope.learning.familiarity import Exposure, fit_familiarity
 from melascope.learning.parity import Parity, check_parity
-from melascope.learning.parts import divide
-from melascope.learning.recipe import Recipe, load_recipe
+from melascope.learning.recipe import Recipe
+from melascope.learning.run import load_run
 from melascope.runtime.novelty import PREFIX
 
 #: ONNX operator set of the exported graph; ONNX Runtime 1.17 and OpenVINO 2024 read it.
 OPSET = 18
 _VALIDATED = "val"  # the split by which the best epoch was chosen
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
-    """A finished training run, read back from its folder."""
-
-    recipe: Recipe
-    network: Classifier  #: on the CPU, float32, evaluation mode
-    predictions: Predictions
-    cases: tuple[Case, ...]  #: the split case table it was trained on
-    facts: dict[str, Any]  #: run.json
-
-
-def load_run(folder: Path) -> Run:
-    """Read a run.
-
-    Raises
-    ------
-    UsageError
-        A file of a finished run is missing.
-    """
-    for name in ("recipe.toml", "best.ckpt", "predictions.csv", "cases.csv", "run.json"):
-        if not (folder / name).exists():
-            raise UsageError(
-                f"{folder}: {name} is missing; this is no finished run.",
-                remedy="Finish it with `melascope train ... --resume`.",
-            )
-    recipe = load_recipe(folder / "recipe.toml")
-    bare = recipe.model.model_copy(update={"weights": "none"})  # all weights are in the checkpoint
-    network = build_network(bare, in_chans=recipe.preprocess.channels)
-    state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    network.load_state_dict(
-        {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-    )
-    return Run(
-        recipe=recipe,
-        network=network.float().eval(),
-        predictions=read_predictions(folder / "predictions.csv"),
-        cases=tuple(read_cases(folder / "cases.csv")),
-        facts=json.loads((folder / "run.json").read_text(encoding="utf-8")),
-    )
 
 
 def to_onnx(network: Classifier, spec: PreprocessSpec) -> bytes:
@@ -223,7 +179,7 @@ def export_run(
         if exposure is not None:
             model, fields["novelty"] = fit_familiarity(
                 draft,
-                trained=divide(run.cases, run.facts.get("fold")).train,
+                trained=run.learnt,
                 held_out=_with_paths(rows_of_split(run.predictions, calibrate_on), run.cases),
                 foreign=foreign,
                 exposure=exposure,

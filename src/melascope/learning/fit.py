@@ -38,6 +38,7 @@ from melascope.learning.module import LesionModule, validation_figures
 from melascope.learning.parts import Parts, divide
 from melascope.learning.recipe import Recipe, load_recipe
 from melascope.learning.start import start_from
+from melascope.learning.teachers import Teachers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +96,8 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
                 "those of `train` here.",
                 remedy="Judge it anew on the split that it was trained on.",
             )
+    if recipe.distillation.teachers:
+        module.teachers = Teachers(recipe, parts.train, parts.evaluate)
     best = ModelCheckpoint(
         dirpath=folder,
         filename="best",
@@ -326,6 +329,7 @@ def _write_run_facts(
         "recipe": recipe.name,
         "fold": options.fold,
         "start_from": recipe.model.start_from,
+        "teachers": list(recipe.distillation.teachers),
         **facts,
         "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
         "training": {

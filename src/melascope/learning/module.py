@@ -19,6 +19,7 @@ from melascope.learning.cpu import widen_strided_depthwise
 from melascope.learning.datamodule import Batch
 from melascope.learning.losses import LabelSetLoss
 from melascope.learning.recipe import Recipe
+from melascope.learning.teachers import Teachers
 
 
 class LesionModule(L.LightningModule):
@@ -41,7 +42,14 @@ class LesionModule(L.LightningModule):
         widen_strided_depthwise(self.network)
         self.loss = LabelSetLoss(recipe.loss, prior_SC=prior_SC, counts_C=counts_C)
         self._call = torch.compile(self.network) if recipe.train.compile else self.network
+        #: Not of the network that is learnt: neither in checkpoints nor among the parameters.
+        self.teachers: Teachers | None = None
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def on_fit_start(self) -> None:
+        """Have the teachers where the network is."""
+        if self.teachers is not None:
+            self.teachers.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         """Seed by epoch, so that a resumed run draws what an uninterrupted one draws; freeze what is to be frozen."""
@@ -61,6 +69,8 @@ class LesionModule(L.LightningModule):
             # The partner's label, at the frequencies of the partner's source.
             other_N = self.loss(logits_NC, batch.allowed_NC[partner_N], batch.source_N[partner_N])
             loss_N = loss_N + (1 - batch.share_N) * other_N
+        if self.teachers is not None:
+            loss_N = self.teachers.mix(loss_N, logits_NC, batch.pixels, batch.row_N)
         loss = loss_N.mean()
         self.log(
             "train_loss",

@@ -108,6 +108,18 @@ class LossPart(_Part):
     """Share of the target that is spread over all classes."""
 
 
+class DistillationPart(_Part):
+    """What earlier runs teach this one, besides the labels."""
+
+    teachers: tuple[str, ...] = ()
+    """Folders of earlier runs that have not learnt from what this one is judged by; a case is taught by those of them
+    that have not learnt from its lesion, or by all if every one has. None: labels alone."""
+    weight: Fraction = 0.5
+    """Share of the teachers in the loss; the rest is the labels'."""
+    temperature: Positive = 2.0
+    """By which the logits of both are divided when they are compared."""
+
+
 class OptimPart(_Part):
     """Optimiser and schedule."""
 
@@ -166,6 +178,7 @@ class Recipe(_Part):
     preprocess: PreprocessSpec = PreprocessSpec()
     augment: AugmentPart = AugmentPart()
     loss: LossPart = LossPart()
+    distillation: DistillationPart = DistillationPart()
     optim: OptimPart = OptimPart()
     train: TrainPart = TrainPart()
 
