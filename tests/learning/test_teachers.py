@@ -117,7 +117,10 @@ def test_a_student_learns_without_a_label_what_its_teachers_know(
     state = torch.load(tmp_path / "student" / "best.ckpt", map_location="cpu", weights_only=True)[
         "state_dict"
     ]
-    assert {name.partition(".")[0] for name in state} == {"network", "_call"}  # the same tensors twice, no teacher
+    assert {name.partition(".")[0] for name in state} == {
+        "network",
+        "_call",
+    }  # the same tensors twice, no teacher
     assert json.loads((folds[0] / "run.json").read_text())["teachers"] == []
 
 

@@ -120,7 +120,7 @@ def test_with_a_stated_prevalence_a_row_tells_no_other_number_and_the_case_says_
         )
         compared = next(text for text in view.reasons if calibration in text)
         assert stated.melanoma_score is not None
-        assert tongue.percent(stated.melanoma_score).split()[0] in compared
+        assert tongue.percent(stated.melanoma_score, decimals=1).split()[0] in compared
         assert view.score is not None
         assert calibration in view.score
     doubt = replace(stated, reasons=(*stated.reasons, reason("unusual-image")))

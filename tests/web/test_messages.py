@@ -109,6 +109,8 @@ def test_a_stated_share_keeps_its_decimals_and_a_measured_one_has_one() -> None:
     why = reason("stated-prevalence", prevalence=0.0005, probability=0.01, calibration_prevalence=196 / 1893)
     assert "von 0,05" in tongue.reason(why)
     assert "bei 10,4" in tongue.reason(why)
+    why = reason("stated-prevalence", prevalence=0.0005, probability=0.01)
+    assert tongue.reason(why).endswith("beträgt die Melanomwahrscheinlichkeit 1\N{NO-BREAK SPACE}%.")
 
 
 def test_names_within_sentences_are_isolated() -> None:

@@ -34,7 +34,7 @@ class Triage(NamedTuple):
 def triage(
     *,
     referred: bool,
-    likeliest: Collection[Diagnosis],
+    suspects: Collection[Diagnosis],
     plausible: Collection[Diagnosis] | None,
     familiarity: Familiarity = "familiar",
     severities: Collection[Severity] = (),
@@ -48,8 +48,9 @@ def triage(
     ----------
     referred
         Whether the score reaches the operating point's threshold.
-    likeliest
-        The most probable diagnosis, at the calibration's prevalence and at the one that the user stated.
+    suspects
+        What the probabilities speak for: the most probable diagnosis, at the calibration's prevalence and at the one
+        that the user stated, and melanoma where its probability at the latter reaches the threshold.
     plausible
         The prediction set; None where the bundle promises none.
     familiarity
@@ -71,7 +72,7 @@ def triage(
         doubts.append("poor-photograph")
     if plausible is not None and not plausible:
         doubts.append("no-diagnosis-fits")
-    if not referred and any(diagnosis.malignant for diagnosis in (*likeliest, *(plausible or ()))):
+    if not referred and any(diagnosis.malignant for diagnosis in (*suspects, *(plausible or ()))):
         doubts.append("malignancy-not-excluded")
     if referred:
         return Triage(Decision.REFER, tuple(doubts))

@@ -85,7 +85,7 @@ def triage_images(judged: Judged, point: str, limits: NoveltyLimits | None) -> l
     return [
         triage(
             referred=bool(referred),
-            likeliest=[classes[likeliest_N[n]]],
+            suspects=[classes[likeliest_N[n]]],
             plausible=None if plausible_NC is None else [classes[c] for c in np.flatnonzero(plausible_NC[n])],
             familiarity=familiarity,
             severities=() if quality_N is None else {finding.severity for finding in quality_N[n]},

@@ -249,6 +249,10 @@ def _foreign(image_format: ImageFormat) -> Iterator[None]:
         raise ImageTooLargeError("it does not fit into memory.", remedy="Save it smaller.") from fault
     except Exception as fault:
         reason = _reason(fault)
+        if "MAX_TEXT" in reason:  # Pillow's limit, on compressed texts and colour profiles of a PNG
+            raise UnsupportedImageError(
+                "its metadata unpacks to more than is read.", remedy="Save it again without metadata."
+            ) from fault
         if any(word in reason.lower() for word in ("limit", "too large")):
             raise ImageTooLargeError(f"it is too large{reason}.", remedy="Save it smaller.") from fault
         if any(word in reason.lower() for word in ("unsupported", "unknown pixel mode")):

@@ -245,12 +245,14 @@ class Assessor:
         score = float(fitted_C[self._melanoma])
         probabilities = dict(zip(manifest.classes, map(float, shown_C), strict=True))
         referred = terms.point.refers(score)
-        plausible, likeliest = self._plausible(fitted_C, referred), manifest.classes[int(fitted_C.argmax())]
+        suspects = [manifest.classes[int(p_C.argmax())] for p_C in (fitted_C, shown_C)]
+        if terms.stated and terms.point.refers(probabilities[Diagnosis.MEL]):
+            suspects.append(Diagnosis.MEL)
+        plausible = self._plausible(fitted_C, suspected=referred or Diagnosis.MEL in suspects)
         novelty = self._novelty_of(seen)
-        shown_likeliest = manifest.classes[int(shown_C.argmax())]
         decision, causes = triage(
             referred=referred,
-            likeliest=(likeliest, shown_likeliest),
+            suspects=suspects,
             plausible=plausible,
             familiarity=novelty.familiarity if novelty else "familiar",
             severities={finding.severity for finding in image.quality},
@@ -287,7 +289,7 @@ class Assessor:
                 score=score,
                 point=terms.point,
                 probabilities=probabilities,
-                likeliest=(likeliest, shown_likeliest),
+                suspects=suspects,
                 plausible=plausible,
                 calibration_prevalence=float(calibration.prevalence_C[self._melanoma]),
                 stated_prevalence=float(terms.prevalence_C[self._melanoma]) if terms.stated else None,
@@ -356,16 +358,17 @@ class Assessor:
                 )
         return answers
 
-    def _plausible(self, fitted_C: NDArray[np.float64], referred: bool) -> tuple[Diagnosis, ...] | None:
+    def _plausible(self, fitted_C: NDArray[np.float64], *, suspected: bool) -> tuple[Diagnosis, ...] | None:
         """The prediction set, the most probable first.
 
         What is referred for melanoma does not exclude melanoma, even at an operating point of more sensitivity than
-        the set's coverage; a set that holds more keeps its promise all the more.
+        the set's coverage, nor does what is suspected of it at the stated prevalence; a set that holds more keeps its
+        promise all the more.
         """
         if self.manifest.conformal is None:
             return None
         member_C = self.manifest.conformal.members(fitted_C[None])[0]
-        member_C[self._melanoma] |= referred
+        member_C[self._melanoma] |= suspected
         return tuple(self.manifest.classes[c] for c in np.argsort(-fitted_C, kind="stable") if member_C[c])
 
     def _novelty_of(self, seen: SeenImage) -> Novelty | None:

@@ -52,7 +52,8 @@ SENTENCES: Mapping[str, str] = {
         "promise: on them and {n_melanoma} melanomas it found {sensitivity} of the melanomas (95 % interval {low} "
         "to {high}) and spared {specificity} of the others."
     ),
-    "stated-prevalence": (
+    "stated-prevalence": "At the stated prevalence, {prevalence}, the probability of melanoma is {probability}.",
+    "stated-prevalence-in-calibration": (
         "At the stated prevalence, {prevalence}, the probability of melanoma is {probability}. It never takes a "
         "referral away, since the decision is made at {calibration_prevalence}."
     ),
@@ -81,8 +82,8 @@ def reason(code: str, **values: float | int | str) -> Reason:
 
 
 def sentence_key(code: str, values: Mapping[str, float | int | str]) -> str:
-    """Of a reason's sentence: its code; a comparison has another where a prevalence was stated."""
-    in_calibration = code.startswith("score-") and "calibration_prevalence" in values
+    """Of a reason's sentence: its code, and that the prevalence of calibration is told where it is."""
+    in_calibration = "calibration_prevalence" in values
     return f"{code}-in-calibration" if in_calibration else code
 
 
@@ -109,7 +110,7 @@ def explain(
     score: float,
     point: OperatingPoint,
     probabilities: Mapping[Diagnosis, float],
-    likeliest: Collection[Diagnosis],
+    suspects: Collection[Diagnosis],
     plausible: Collection[Diagnosis] | None,
     calibration_prevalence: float,
     stated_prevalence: float | None,
@@ -126,14 +127,14 @@ def explain(
         The operating point in use.
     probabilities
         As shown to the doctor, at the stated prevalence if there is one.
-    likeliest
+    suspects
         See `decision.triage`.
     plausible
         The prediction set, the most probable first; None where the bundle promises none.
     calibration_prevalence, stated_prevalence
         Share of melanomas among the calibration cases, and the one that the user stated, 0 to 1.
     """
-    malignant = list(dict.fromkeys(d for d in (*(plausible or ()), *likeliest) if d.malignant))
+    malignant = list(dict.fromkeys(d for d in (*(plausible or ()), *suspects) if d.malignant))
     told = _causes(causes, malignant)
     if decision is Decision.CANNOT_ASSESS:
         return tuple(told)
@@ -145,7 +146,7 @@ def explain(
                 "stated-prevalence",
                 prevalence=stated_prevalence,
                 probability=float(probabilities[Diagnosis.MEL]),
-                calibration_prevalence=calibration_prevalence,
+                **(at if decision is Decision.REFER else {}),
             )
         )
     if plausible:
@@ -216,8 +217,8 @@ _DECIMALS_OF_EXTREMES = 4  # so many are asked for only to tell two extremes apa
 
 
 def _decimals_apart(score: float, threshold: float) -> int:
-    """As many decimals as it takes to see that the two percentages differ."""
-    for decimals in range(15):
+    """One decimal, as thresholds are shown everywhere, or as many as it takes to see that the percentages differ."""
+    for decimals in range(1, 15):
         if score == threshold or percent(score, decimals=decimals) != percent(threshold, decimals=decimals):
             return decimals
     return 15

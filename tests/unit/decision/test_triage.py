@@ -16,7 +16,7 @@ BENIGN, MALIGNANT = Diagnosis.NV, Diagnosis.BCC
 
 
 def decide(**changes: object) -> tuple[Decision, tuple[str, ...]]:
-    plain = {"referred": False, "likeliest": (BENIGN,), "plausible": (BENIGN,)}
+    plain = {"referred": False, "suspects": (BENIGN,), "plausible": (BENIGN,)}
     return triage(**{**plain, **changes})  # type: ignore[arg-type]
 
 
@@ -32,8 +32,8 @@ def decide(**changes: object) -> tuple[Decision, tuple[str, ...]]:
         ({"referred": True, "severities": {"poor"}}, Decision.REFER, ("poor-photograph",)),
         ({"plausible": ()}, Decision.UNCERTAIN, ("no-diagnosis-fits",)),
         ({"plausible": (BENIGN, MALIGNANT)}, Decision.UNCERTAIN, ("malignancy-not-excluded",)),
-        ({"likeliest": (BENIGN, MALIGNANT)}, Decision.UNCERTAIN, ("malignancy-not-excluded",)),
-        ({"likeliest": (MALIGNANT,), "plausible": None}, Decision.UNCERTAIN, ("malignancy-not-excluded",)),
+        ({"suspects": (BENIGN, MALIGNANT)}, Decision.UNCERTAIN, ("malignancy-not-excluded",)),
+        ({"suspects": (MALIGNANT,), "plausible": None}, Decision.UNCERTAIN, ("malignancy-not-excluded",)),
         ({"familiarity": "unusual"}, Decision.UNCERTAIN, ("unusual-image",)),
         ({"severities": {"poor", "note"}}, Decision.UNCERTAIN, ("poor-photograph",)),
         ({"familiarity": "foreign"}, Decision.CANNOT_ASSESS, ("foreign-image",)),
@@ -61,7 +61,7 @@ def test_reassurance_takes_that_nothing_speaks_against_it(
 ) -> None:
     decision, causes = decide(
         referred=referred,
-        likeliest=(likeliest,),
+        suspects=(likeliest,),
         plausible=plausible,
         familiarity=familiarity,
         severities=severities,

@@ -298,6 +298,20 @@ def test_pillow_and_the_warning_filters_are_left_as_they_were() -> None:
     assert PngImagePlugin.MAX_TEXT_CHUNK == 1 << 20
 
 
+@pytest.mark.parametrize("kind", ["text", "profile"])
+def test_metadata_that_unpacks_to_more_than_is_read_is_told_as_such(kind: str) -> None:
+    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    huge = bytes(3 * 2**20)
+    if kind == "text":
+        info.add_itxt("XML:com.adobe.xmp", huge.decode(), zip=True)
+    Image.new("RGB", (64, 64)).save(
+        buffer, "PNG", pnginfo=info, **({"icc_profile": huge} if kind == "profile" else {})
+    )
+    with pytest.raises(UnsupportedImageError, match="metadata unpacks") as refused:
+        decode_image(buffer.getvalue(), name="a.png")
+    assert "without metadata" in refused.value.remedy
+
+
 def test_many_threads_decode_at_once() -> None:
     exif = exif_with(6)
     files = [encode(lesion(seed=n), f, exif=exif) for n in range(4) for f in ("JPEG", "PNG", "WEBP")]

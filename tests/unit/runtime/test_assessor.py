@@ -83,6 +83,10 @@ def test_a_stated_prevalence_moves_the_probability_and_never_a_referral(
     assert stated.probabilities is not None
     if max(stated.probabilities, key=stated.probabilities.__getitem__).malignant:
         assert stated.decision is not Decision.NO_SIGN
+    if stated.decision is Decision.NO_SIGN:
+        assert stated.melanoma_probability < stated.threshold
+    elif plain.decision is Decision.NO_SIGN:
+        assert Diagnosis.MEL in stated.prediction_set.diagnoses
     assert stated.melanoma_score == plain.melanoma_score
     assert sum(stated.probabilities.values()) == pytest.approx(1)
     assert stated.prevalence[Diagnosis.MEL] == pytest.approx(prevalence)

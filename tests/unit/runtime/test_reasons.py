@@ -46,7 +46,7 @@ def told(
         score=score,
         point=at,
         probabilities=shown or {Diagnosis.MEL: score, Diagnosis.NV: 1 - score},
-        likeliest=(likeliest,),
+        suspects=(likeliest,),
         plausible=plausible,
         calibration_prevalence=0.11,
         stated_prevalence=stated,
@@ -55,7 +55,7 @@ def told(
 
 def test_the_plain_sentences() -> None:
     compared, promised = told(0.23)
-    assert compared.text == "The probability of melanoma, 23 %, is above the threshold of 9 %."
+    assert compared.text == "The probability of melanoma, 23.0 %, is above the threshold of 9.0 %."
     assert promised.text == (
         "The threshold is set so that at least 95 % of melanomas are referred, with 90 % confidence: on the 120 "
         "melanomas and 880 other lesions it was chosen on it found 98 % of the melanomas (95 % interval 91 % to "
@@ -75,10 +75,15 @@ def test_with_a_stated_prevalence_both_probabilities_are_told_apart() -> None:
     compared, _, shown = told(0.23, shown={Diagnosis.MEL: 0.026, Diagnosis.NV: 0.974}, stated=0.01)
     assert compared.code == "score-above"
     assert compared.text == (
-        "The decision is made at the prevalence of calibration, 11 %: there the probability of melanoma is 23 %, above "
-        "the threshold of 9 %."
+        "The decision is made at the prevalence of calibration, 11 %: there the probability of melanoma is 23.0 %, above "
+        "the threshold of 9.0 %."
     )
-    assert shown.text.startswith("At the stated prevalence, 1 %, the probability of melanoma is 3 %.")
+    alone = "At the stated prevalence, 1 %, the probability of melanoma is 3 %."
+    assert shown.text == f"{alone} It never takes a referral away, since the decision is made at 11 %."
+    spared = told(
+        0.02, decision=Decision.NO_SIGN, shown={Diagnosis.MEL: 0.026, Diagnosis.NV: 0.974}, stated=0.14
+    )
+    assert spared[2].text == "At the stated prevalence, 14 %, the probability of melanoma is 3 %."
 
 
 def test_malignant_diagnoses_are_not_passed_over() -> None:
