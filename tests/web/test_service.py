@@ -250,8 +250,6 @@ def test_a_lesion_is_judged_as_the_runtime_does(tiny_bundle: Bundle) -> None:
         service = AssessmentService(assessor, LIMITS)
         with pytest.raises(UsageError, match="No image"):
             await service.assess_lesion([])
-        with pytest.raises(UsageError, match="at most 12"):
-            await service.assess_lesion(uploads(1) * 13)
         answer = await service.assess_lesion(sent, heatmap=True)
         await service.close()
         return answer
@@ -260,6 +258,30 @@ def test_a_lesion_is_judged_as_the_runtime_does(tiny_bundle: Bundle) -> None:
     answer = asyncio.run(ask())
     assert answer.decision == expected.decision
     assert answer.melanoma_score == pytest.approx(expected.melanoma_score, rel=1e-5)
+
+
+@pytest.mark.parametrize("queue", [64, 12, 2])
+def test_a_lesion_of_many_images_keeps_no_single_image_of_another_waiting(
+    tiny_bundle: Bundle, queue: int
+) -> None:
+    lesion_of_50, single = uploads(1) * 50, uploads(2)[1]
+
+    async def ask() -> tuple[Assessment, list[Assessment]]:
+        service = AssessmentService(Assessor(tiny_bundle, threads=1), replace(LIMITS, queue=queue))
+        slow = asyncio.create_task(service.assess_lesion(lesion_of_50))
+        await asyncio.sleep(0)
+        singles = []
+        while not slow.done() and len(singles) < 3:
+            assert service.ready
+            singles.append(await service.assess(single))
+        assert not slow.done()
+        answer = await slow
+        await service.close()
+        return answer, singles
+
+    answer, singles = asyncio.run(ask())
+    assert len(answer.images) == 50
+    assert [one.name for one in singles] == [single.name] * 3
 
 
 def test_large_images_are_decoded_one_at_a_time(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

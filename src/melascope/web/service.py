@@ -47,6 +47,11 @@ class ServiceLimits:
     light_pixels: int = 8_000_000
     """Images of more pixels are decoded one at a time, so that memory is bounded by one of the largest kind."""
 
+    @property
+    def at_a_time(self) -> int:
+        """Images of one call that wait at once: enough to keep all busy, and at most half of the queue."""
+        return max(1, min(self.decode_threads + self.batch_size, self.queue // 2))
+
 
 class Observer:
     """Told what happens, for metrics; does nothing by itself."""
@@ -148,7 +153,7 @@ class AssessmentService:
             As `assess`.
         """
         self.assessor.terms(operating_point, melanoma_prevalence)  # a wrong name fails before any work
-        places = asyncio.Semaphore(self.limits.decode_threads + self.limits.batch_size)
+        places = asyncio.Semaphore(self.limits.at_a_time)
 
         async def assess(upload: Upload) -> Assessment | MelascopeError:
             async with places:
@@ -174,6 +179,8 @@ class AssessmentService:
     ) -> Assessment:
         """One answer for a lesion from one image of it or several; one that cannot be read fails them all.
 
+        They wait a few at a time, as those of `assess_many`, in places of the queue that are theirs to the end.
+
         Raises
         ------
         UsageError
@@ -181,10 +188,6 @@ class AssessmentService:
         """
         if not uploads:
             raise UsageError("No image of the lesion is given.", remedy="Give one image at least.")
-        if len(uploads) > self.limits.queue:
-            raise UsageError(
-                f"{len(uploads)} images of one lesion are given.", remedy=f"Give at most {self.limits.queue}."
-            )
         terms = self.assessor.terms(operating_point, melanoma_prevalence)
         assessment = combine(await self._assess_all(uploads, terms, heatmap=heatmap))
         self._observer.answered(assessment)
@@ -216,8 +219,15 @@ class AssessmentService:
     async def _assess_all(
         self, uploads: Sequence[Upload], terms: Terms, *, heatmap: bool
     ) -> list[Assessment]:
-        with self._accept(len(uploads)):
-            return await _all(self._assess_one(upload, terms, heatmap=heatmap) for upload in uploads)
+        count = min(len(uploads), self.limits.at_a_time)
+        places = asyncio.Semaphore(count)
+
+        async def assess(upload: Upload) -> Assessment:
+            async with places:
+                return await self._assess_one(upload, terms, heatmap=heatmap)
+
+        with self._accept(count):
+            return await _all(map(assess, uploads))
 
     @contextmanager
     def _accept(self, count: int) -> Iterator[None]:
