@@ -171,8 +171,18 @@ def test_what_is_kept_of_sessions_opens_nothing(guarded: TestClient) -> None:
     assert guarded.cookies["melascope-session"] not in str(rows)
 
 
-def test_over_tls_cookies_keep_to_it_and_to_this_host(make_client, accounts: dict[str, object]) -> None:
-    client = make_client(**accounts, host="0.0.0.0")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"host": "0.0.0.0"},
+        {"allowed_hosts": ("clinic.example",)},
+        {"trusted_proxies": ("127.0.0.1",), "allowed_hosts": ("clinic.example",)},
+    ],
+)
+def test_over_tls_cookies_keep_to_it_and_to_this_host(
+    make_client, accounts: dict[str, object], settings: dict[str, object]
+) -> None:
+    client = make_client(**accounts, **settings)
     client.base_url = "https://clinic.example"
     cookie = client.get("/login").headers["set-cookie"]
     assert cookie.startswith("__Host-melascope-visitor=")
@@ -247,6 +257,7 @@ def test_signing_in_cannot_be_forged_either(guarded: TestClient) -> None:
         {"Origin": "https://elsewhere.example"},
         {"Origin": "null"},
         {"Origin": "http://localhost:9999"},
+        {"Origin": "http://["},
     ],
 )
 def test_another_site_cannot_use_a_server_on_loopback(

@@ -221,7 +221,8 @@ def test_workers_share_sessions_and_the_bundle_they_started_with(
 def test_a_proxy_is_believed_only_where_it_is_trusted(
     start_server: Callable[..., LiveServer], trusted: tuple[str, ...], believed: bool
 ) -> None:
-    server = start_server(*(["--trusted-proxies", ",".join(trusted)] if trusted else []))
+    config = f'[tokens.pacs]\nsha256 = "{digest_of(TOKEN)}"\n'
+    server = start_server(*(["--trusted-proxies", ",".join(trusted)] if trusted else []), config=config)
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
     answer = httpx.get(f"{server.address}{API}/health", headers=headers)
     assert ("strict-transport-security" in answer.headers) is believed
@@ -237,6 +238,12 @@ def test_lines_for_the_settings_are_settings(tmp_path: Path) -> None:
     assert set(settings.tokens) == {"pacs"}
     assert PASSWORD not in user.stdout
     assert serve("--new-token", "a b").returncode == 2
+
+
+def test_a_password_that_is_soon_guessed_is_refused() -> None:
+    refused = serve("--new-user", "ana", typed="elevenchars\nelevenchars\n")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "The password has 11 characters.\n  Choose one of at least 12" in refused.stderr
 
 
 def serve(*arguments: str, typed: str | None = None):

@@ -35,8 +35,9 @@ import click
 def command(config: Path | None, new_user: str | None, new_token: str | None, **options: object) -> None:
     """Start the web application and its API.
 
-    It listens on this machine alone, unless users or tokens are configured. Every setting may also come
-    from the environment (MELASCOPE_SERVE_PORT) or a TOML file; docs/how-to/serve.md lists them.
+    It listens on this machine alone, and starts for others only if users or tokens are configured. Every
+    setting may also come from the environment (MELASCOPE_SERVE_PORT) or a TOML file; docs/how-to/serve.md
+    lists them.
     """
     if new_user is not None:
         _print_user(new_user)
@@ -51,10 +52,11 @@ def command(config: Path | None, new_user: str | None, new_token: str | None, **
 
 def _print_user(name: str) -> None:
     from melascope.web.sessions import hash_password
-    from melascope.web.settings import check_name
+    from melascope.web.settings import check_name, check_password
 
     check_name(name)
     password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    check_password(password)
     click.echo(f'[users."{name}"]\npassword = "{hash_password(password)}"')
 
 

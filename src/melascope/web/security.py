@@ -264,7 +264,10 @@ def _from_ourselves(request: Request) -> bool:
     if site is not None:
         return site in {"same-origin", "none"}
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # an origin that is none
+        return False
 
 
 def _keeps_no_cookies(request: Request) -> bool:

@@ -14,13 +14,16 @@ from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2 import PasswordHasher, Type, extract_parameters
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from melascope.errors import MelascopeError, OverloadedError, TooManyRequestsError, UnauthenticatedError
 
 # OWASP's password storage cheat sheet: Argon2id, 19 MiB, 2 passes, 1 lane.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+_HASH_BYTES = 32
+_VERSIONS = (16, 19)  # of Argon2
 
 _KEY_BYTES = 32
 _FAILURE_MEMORY_S = 15 * 60
@@ -38,6 +41,31 @@ CREATE INDEX IF NOT EXISTS failure_subject ON failure (subject, at);
 def hash_password(password: str) -> str:
     """The Argon2id hash that stands for a password in the settings."""
     return _HASHER.hash(password)
+
+
+def can_be_verified(password_hash: str) -> bool:
+    """Whether some password may belong to an Argon2id hash: whether it is whole, with parameters that Argon2 takes.
+
+    Its salt and digest are tried at Argon2's least cost, so that a start with many users takes no longer.
+    """
+    try:
+        stated = extract_parameters(password_hash)
+        lanes = stated.parallelism
+        if not (
+            (stated.type, stated.hash_len) == (Type.ID, _HASH_BYTES)
+            and stated.version in _VERSIONS
+            and 1 <= lanes <= 255
+            and stated.memory_cost >= 8 * lanes
+            and stated.time_cost >= 1
+        ):
+            return False
+        _, _, salt, digest = password_hash.rsplit("$", 3)
+        _HASHER.verify(f"$argon2id$v={stated.version}$m={8 * lanes},t=1,p={lanes}${salt}${digest}", "")
+    except VerifyMismatchError:
+        return True
+    except (VerificationError, InvalidHashError):
+        return False
+    return True
 
 
 class Sessions:

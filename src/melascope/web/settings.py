@@ -10,12 +10,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from melascope.errors import UsageError
+from melascope.web.sessions import can_be_verified
 
 ENVIRONMENT_PREFIX = "MELASCOPE_SERVE_"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+LEAST_PASSWORD_CHARACTERS = 12
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 
@@ -23,6 +33,15 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 def _listed(value: object) -> object:
     """The environment and the command line write lists with commas."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _whole(password_hash: str) -> str:
+    """One that is cut off or altered would keep its user out without a word."""
+    if not can_be_verified(password_hash):
+        raise ValueError(
+            "this is no whole Argon2id hash; make it anew with `melascope serve --new-user NAME`"
+        )
+    return password_hash
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
@@ -42,7 +61,7 @@ class Token(_Strict):
 class User(_Strict):
     """A person who signs in on the login page; the server knows an Argon2id hash only."""
 
-    password: str = Field(pattern=r"^\$argon2id\$")
+    password: Annotated[str, AfterValidator(_whole)]
 
 
 class Settings(_Strict):
@@ -84,14 +103,24 @@ class Settings(_Strict):
         return is_loopback(self.host)
 
     @property
+    def published_by(self) -> str | None:
+        """The setting by which others than this machine reach the server; None: they do not."""
+        if not self.on_loopback:
+            return f"host {self.host}"
+        if self.trusted_proxies:
+            return "trusted_proxies"
+        names = [name for name in self.allowed_hosts if not is_loopback(name)]
+        return f"allowed_hosts {names[0]}" if names else None
+
+    @property
     def authenticates(self) -> bool:
         """Whether somebody has to sign in."""
         return bool(self.users or self.tokens)
 
     @property
     def secure_cookies(self) -> bool:
-        """Whether cookies travel over TLS alone; browsers take loopback for safe without it."""
-        return not (self.on_loopback or self.insecure_cookies)
+        """Whether cookies travel over TLS alone, as they do wherever others reach the server."""
+        return self.published_by is not None and not self.insecure_cookies
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -100,10 +129,11 @@ class Settings(_Strict):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if not self.on_loopback and not self.authenticates:
+        if self.published_by is not None and not self.authenticates:
             raise ValueError(
-                f"host {self.host} can be reached from other machines, and nobody would have to sign in: "
-                "add users or tokens (`melascope serve --new-user NAME`), or listen on 127.0.0.1"
+                f"by {self.published_by} others than this machine reach the server, and nobody would have to sign "
+                "in: add users or tokens (`melascope serve --new-user NAME`), or listen on 127.0.0.1 without "
+                "trusted_proxies and with names of loopback alone in allowed_hosts"
             )
         if self.max_image_bytes > self.max_request_bytes:
             raise ValueError("max_image_bytes is above max_request_bytes")
@@ -140,6 +170,21 @@ def check_name(name: str) -> None:
         raise UsageError(
             f"{name!r} is no name of a user or a token.",
             remedy="Use 1 to 64 letters, digits and . _ @ -, a letter or digit first.",
+        )
+
+
+def check_password(password: str) -> None:
+    """Refuse a password that is soon guessed.
+
+    Raises
+    ------
+    UsageError
+        Fewer characters than `LEAST_PASSWORD_CHARACTERS`.
+    """
+    if len(password) < LEAST_PASSWORD_CHARACTERS:
+        raise UsageError(
+            f"The password has {len(password)} characters.",
+            remedy=f"Choose one of at least {LEAST_PASSWORD_CHARACTERS}; a few words in a row are easy to remember.",
         )
 
 
