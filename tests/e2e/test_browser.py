@@ -46,6 +46,9 @@ def test_photographs_of_one_lesion_get_one_answer(open_page: Open, photographs: 
     expect(page.locator("figure.photo").nth(2)).to_be_visible()
     expect(page.locator("figure.photo").nth(0)).to_be_hidden()
     assert page.locator("figure.photo img.shot").nth(2).evaluate("image => image.naturalWidth") == 302
+    with page.expect_download(timeout=30_000) as saved:
+        page.click("button.report")
+    assert saved.value.suggested_filename.endswith(".pdf")
 
 
 def test_a_format_that_browsers_do_not_show_is_shown(open_page: Open, tmp_path: Path) -> None:

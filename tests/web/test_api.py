@@ -272,6 +272,7 @@ def test_an_overloaded_server_says_when_to_come_again(client: TestClient, app: F
         ("POST", "/assess", {"content": b"text"}, 415, "image-not-an-image"),
         ("POST", "/assess?prevalence=2", {"content": b"x"}, 422, "validation"),
         ("POST", "/assess?prevalence=nan", {"content": b"x"}, 422, "validation"),
+        ("POST", "/assess?operating_point=", {"content": b"x"}, 422, "validation"),
         ("POST", "/assess?unknown=1", {"content": b"x"}, 422, "validation"),
         ("POST", "/assess?prevalence=0.1&prevalence=0.2", {"content": b"x"}, 400, "request"),
         ("POST", "/assess?operating_point=nonsense", {"content": b"x"}, 400, "usage"),

@@ -124,6 +124,14 @@ def test_static_files_are_kept_for_good_under_a_path_that_their_content_names(
     assert len({before, assets._digest(), PATH.rpartition("/")[2]}) == 3
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-3", "bytes=abc-", "bytes=99999999-", "lines=1-2"])
+def test_static_files_are_sent_whole(client: TestClient, asked: str) -> None:
+    whole = client.get(f"{PATH}/logo.svg")
+    answer = client.get(f"{PATH}/logo.svg", headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (200, whole.content)
+    assert answer.headers["accept-ranges"] == "none"
+
+
 def test_every_field_has_its_label(client: TestClient) -> None:
     tags = Tags(client.get("/").text).tags
     labelled = {attributes.get("for") for tag, attributes in tags if tag == "label"}
@@ -210,6 +218,41 @@ def test_several_files_of_one_lesion_get_one_answer(client: TestClient, jpeg: by
     assert answer.text.count('class="photo"') == 2
     assert 'class="picker"' in answer.text
     assert messages("en")("case.one_answer", n=2) in answer.text
+
+
+@pytest.mark.parametrize("path", ["/report.pdf", "/assess"])
+def test_photographs_are_of_one_lesion_only_where_it_is_said(
+    client: TestClient, jpeg: bytes, path: str
+) -> None:
+    two = [photograph("a.jpg", jpeg), photograph("b.png", encode(lesion(80, 60, seed=3), "PNG"))]
+    refused = client.post(path, files=two, headers=FRAGMENT)
+    assert (refused.status_code, refused.json()["code"]) == (400, "request")
+    assert messages("en")("upload.lesion") in refused.json()["remedy"]
+    page = client.post("/report.pdf", files=two, headers={"Accept": "text/html"})
+    assert page.status_code == 400
+    assert "2 photographs are given" in page.text
+    assert client.post(path, files=two, data={"lesion": "1"}, headers=FRAGMENT).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "said"),
+    [
+        ("", {"prevalence": ["1", "50"]}, "'prevalence' is stated 2 times"),
+        ("", {"lesion": ["1", "1"]}, "'lesion' is stated 2 times"),
+        ("", {"lesion": "0"}, "'lesion' is '0'"),
+        ("", {"lesion": ""}, "'lesion' is ''"),
+        ("", {"prevalance": "50"}, "no option 'prevalance'"),
+        ("?prevalence=50", {}, "'prevalence' is in the query"),
+        ("?lang=de&lesion=1", {}, "'lesion' is in the query"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/assess", "/report.pdf"])
+def test_no_option_is_lost_without_a_word(
+    client: TestClient, jpeg: bytes, path: str, query: str, fields: dict[str, object], said: str
+) -> None:
+    answer = client.post(path + query, files=[photograph("a.jpg", jpeg)], data=fields)
+    assert (answer.status_code, answer.json()["code"]) == (400, "request")
+    assert said in answer.json()["detail"]
 
 
 def test_the_terms_are_those_of_the_form(client: TestClient, jpeg: bytes) -> None:
@@ -359,6 +402,9 @@ def test_below_a_base_path_every_link_leads_there(
     make_client: Callable[..., TestClient], jpeg: bytes
 ) -> None:
     client = make_client(base_path="/mole")
+    bare = client.get("/mole")
+    assert (bare.status_code, bare.headers["location"]) == (307, "/mole/")
+    assert client.post("/mole").status_code == 404
     html = client.get("/mole/").text
     for tag, attributes in Tags(html).tags:
         for name in ("src", "href", "action", "formaction"):

@@ -60,6 +60,7 @@ class Options(BaseModel):
 
     operating_point: str | None = Field(
         None,
+        min_length=1,
         max_length=100,
         description="One of the bundle's; left out: its default.",
         examples=["sensitivity-95"],

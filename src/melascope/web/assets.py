@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 FOLDER: Final = Path(__file__).parent / "static"
 
@@ -29,8 +30,14 @@ class Assets(StaticFiles):
     def __init__(self) -> None:
         super().__init__(directory=FOLDER)
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whole files, whatever `Range` asks for: they are small."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """As the base class answers, to be kept."""
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        response.headers["Accept-Ranges"] = "none"
         return response

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Request
+from fastapi.responses import RedirectResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -90,7 +91,10 @@ class Edge:
         request = Request(scope, body)
         try:
             self._enter(scope, headers)
-            await self._app(scope, body, answer)
+            if scope["path"] == self._settings.base_path and scope["method"] == "GET":
+                await RedirectResponse(f"{scope['path']}/")(scope, body, answer)
+            else:
+                await self._app(scope, body, answer)
         except ClientDisconnect:
             return  # told as 499
         except MelascopeError as error:

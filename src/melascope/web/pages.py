@@ -21,7 +21,7 @@ from melascope.bundle.manifest import Manifest
 from melascope.decision.operating_point import OperatingPoint
 from melascope.domain.assessment import Assessment
 from melascope.domain.diagnosis import Diagnosis
-from melascope.errors import MelascopeError, UsageError
+from melascope.errors import MelascopeError, RequestError, UsageError
 from melascope.runtime.assessment_json import to_jsonable
 from melascope.web import assets
 from melascope.web.attachment import attachment
@@ -29,7 +29,7 @@ from melascope.web.case_view import FOREIGN_TO_BROWSERS, URGENCY, case_view, poi
 from melascope.web.messages import LANGUAGES, Messages, isolated, messages, negotiate
 from melascope.web.problems import Problem
 from melascope.web.report_pdf import REPORT_SIDE_PX, report_pdf
-from melascope.web.security import Permission, csrf_token, identify, requires, sign_in, sign_out
+from melascope.web.security import CSRF_FIELD, Permission, csrf_token, identify, requires, sign_in, sign_out
 from melascope.web.service import AssessmentService, Upload
 from melascope.web.settings import Settings
 from melascope.web.uploads import Form, read_form
@@ -40,6 +40,8 @@ LANGUAGE_COOKIE = "melascope-language"
 _LANGUAGE_S = 365 * 24 * 3600
 _PREVIEW_SIDE_PX = 1600
 _RETURN_TO = frozenset({"/about"})
+_FIELDS = frozenset({"operating_point", "prevalence", "lesion", CSRF_FIELD})  # of the form of photographs
+_TICKED = "1"
 _DECIMAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
 
 #: Messages of the catalogue that the page's JavaScript says.
@@ -81,12 +83,10 @@ async def start(request: Request) -> Response:
 @router.post("/assess", dependencies=[Depends(requires(Permission.ASSESS))])
 async def assess(request: Request) -> Response:
     """Assess what the form holds: a fragment for the page's JavaScript, else a page of results."""
-    form = await read_form(request)
-    if not form.files:
-        raise UsageError("No image is given.", remedy="Choose one image at least.")
+    form = await _photographs(request)
     if request.headers.get("x-fragment") == "1":
         return await _fragment(request, form)
-    groups = [form.files] if form.fields.get("lesion") else [[upload] for upload in form.files]
+    groups = [form.files] if "lesion" in form.fields else [[upload] for upload in form.files]
     cases, failures = [], []
     tongue = _tongue(request)
     for group in groups:
@@ -105,7 +105,8 @@ async def assess(request: Request) -> Response:
 @router.post("/report.pdf", dependencies=[Depends(requires(Permission.ASSESS))])
 async def report(request: Request) -> Response:
     """The report of one lesion. Nothing is stored, so that its photographs are sent again."""
-    form = await read_form(request)
+    form = await _photographs(request)
+    _refuse_several_lesions(form)
     service: AssessmentService = request.app.state.service
     assessment = await _assessed(service, form, form.files)
     photographs = [await service.preview(upload, side_px=REPORT_SIDE_PX) for upload in form.files]
@@ -192,7 +193,46 @@ def problem_page(request: Request, problem: Problem) -> Response:
 # --- what the routes share ----------------------------------------------------------------------------------
 
 
+async def _photographs(request: Request) -> Form:
+    """The form of photographs and their terms.
+
+    Raises
+    ------
+    RequestError
+        No photograph, or an option that would be lost without a word: unknown, in the query, or not as the page
+        sends it.
+    """
+    form = await read_form(request)
+    for name in request.query_params:
+        if name != "lang":
+            raise RequestError(
+                f"The option {name[:100]!r} is in the query.", remedy="Send it as a field of the form."
+            )
+    for name in form.fields:
+        if name not in _FIELDS:
+            raise RequestError(f"The form has no option {name[:100]!r}.", remedy="Leave it out.")
+    lesion = form.fields.get("lesion", _TICKED)
+    if lesion != _TICKED:
+        raise RequestError(
+            f"The field 'lesion' is {lesion[:100]!r}.",
+            remedy=f"Send {_TICKED!r} if the photographs show one lesion, else leave it out.",
+        )
+    if not form.files:
+        raise RequestError("No image is given.", remedy="Choose one image at least.")
+    return form
+
+
+def _refuse_several_lesions(form: Form) -> None:
+    """One answer is of one lesion: photographs of others would get into its record."""
+    if len(form.files) > 1 and "lesion" not in form.fields:
+        raise RequestError(
+            f"{len(form.files)} photographs are given, and nothing says that they show one lesion.",
+            remedy='Choose one photograph, or tick "These photographs show one lesion".',
+        )
+
+
 async def _fragment(request: Request, form: Form) -> Response:
+    _refuse_several_lesions(form)
     case, jsonable = await _shown(request, form, form.files, preview_all=False)
     html = _TEMPLATES.get_template("case.html").render(
         **_frame(request), case=case, jsonable=jsonable, urgency=URGENCY.index

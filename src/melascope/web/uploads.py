@@ -272,7 +272,8 @@ async def read_form(request: Request) -> Form:
     SlowRequestError
         The body does not arrive in time.
     RequestError
-        Neither `multipart/form-data` nor `application/x-www-form-urlencoded`, not well formed, or cut off.
+        Neither `multipart/form-data` nor `application/x-www-form-urlencoded`, not well formed, cut off, or with a
+        field stated twice.
     """
     known: Form | None = getattr(request.state, "form", None)
     if known is None:
@@ -317,14 +318,17 @@ async def _read_form(request: Request) -> Form:
     except MultiPartException as fault:
         kind_of_fault = RequestTooLargeError if fault.message.startswith("Too many") else RequestError
         raise kind_of_fault(f"The form cannot be read: {fault.message}", remedy="Mend the form.") from None
-    fields, files = {}, []
+    fields, files = [], []
     for name, part in form.multi_items():
         if isinstance(part, UploadFile):
             files.append(Upload(name=clean_name(_as_meant(part.filename)), data=part.file.read()))
             part.file.close()
         else:
-            fields[name] = part
-    return Form(fields=fields, files=files)
+            fields.append((name, part))
+    for name, times in Counter(name for name, _ in fields).items():
+        if times > 1:
+            raise RequestError(f"The field {name[:100]!r} is stated {times} times.", remedy="State it once.")
+    return Form(fields=dict(fields), files=files)
 
 
 def _kind(request: Request) -> str:
