@@ -75,8 +75,8 @@ def test_with_a_stated_prevalence_both_probabilities_are_told_apart() -> None:
     compared, _, shown = told(0.23, shown={Diagnosis.MEL: 0.026, Diagnosis.NV: 0.974}, stated=0.01)
     assert compared.code == "score-above"
     assert compared.text == (
-        "The decision is made at the prevalence of calibration, 11 %: there the probability of melanoma is 23.0 %, above "
-        "the threshold of 9.0 %."
+        "The decision is made at the prevalence of calibration, 11 %: there the probability of melanoma is 23.0 %, "
+        "above the threshold of 9.0 %."
     )
     alone = "At the stated prevalence, 1 %, the probability of melanoma is 3 %."
     assert shown.text == f"{alone} It never takes a referral away, since the decision is made at 11 %."
