@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -16,13 +18,15 @@ from melascope.datasets.files import open_case_bytes
 from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import ParityError, RecipeError, TableError, UsageError
+from melascope.evaluation.holdout import fit_decision, rows_of_split
 from melascope.evaluation.predictions import Predictions, read_predictions, write_predictions
 from melascope.imaging.decode import decode_image
 from melascope.imaging.preprocess import preprocess
 from melascope.learning.datamodule import EpochSampler
-from melascope.learning.export import export_run
+from melascope.learning.export import INT8_PREDICTIONS, export_run
 from melascope.learning.fit import RunOptions, fit
 from melascope.learning.parts import divide
+from melascope.learning.quantise import N_FIRST_LEFT
 from melascope.learning.recipe import Recipe, parse_recipe
 from melascope.learning.run import load_run
 from melascope.runtime.assessor import Assessor
@@ -205,6 +209,46 @@ def test_the_bundle_of_a_run_answers_as_the_run_did(
     figure = bundle.manifest.measurements[0].figures["melanoma_auroc"]
     assert figure.value is not None
     assert f"{figure.value:.3f}" in bundle.card
+
+
+def test_a_bundle_of_integers_is_judged_by_what_it_answers(
+    run_folder: Path, tmp_path: Path, cases: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    plain, _ = export_run(run, tmp_path / "plain.zip", n_bootstrap=5, parity_images=4)
+    bundle, parity = export_run(run, tmp_path / "int8.zip", n_bootstrap=20, parity_images=4, int8=True)
+    assert (plain.manifest.architecture.precision, bundle.manifest.architecture.precision) == (
+        "float32",
+        "int8",
+    )
+    assert bundle.manifest.name == "tiny-int8"
+    assert len(bundle.model) < 0.6 * len(plain.model)
+    convolutions = [node for node in onnx.load_from_string(bundle.model).graph.node if node.op_type == "Conv"]
+    rounded = ["Dequantize" in node.input[1] for node in convolutions]
+    assert rounded == [False] * N_FIRST_LEFT + [True] * (len(rounded) - N_FIRST_LEFT)
+    assert any(rounded)
+
+    predictions, kept = (read_predictions(run / name) for name in ("predictions.csv", INT8_PREDICTIONS))
+    path_of = {case.image_id: case.path for case in cases}
+    images = [decode_image(open_case_bytes(path_of[c.image_id]), name=c.image_id) for c in kept.cases]
+    np.testing.assert_allclose(Assessor(bundle).logits(images), kept.logits_NC, atol=1e-4)
+    assert parity.rounding is not None
+    moved = np.abs(kept.logits_NC - predictions.logits_NC).mean()
+    assert parity.rounding.mean_difference == pytest.approx(moved, abs=1e-4)
+    assert 0 < moved < 1
+    assert "eight-bit integers" in bundle.card
+    assert "eight-bit" not in plain.card
+    [measurement] = bundle.manifest.measurements
+    assert measurement.command == f"melascope evaluate RUN/{INT8_PREDICTIONS} --split test --prior uniform"
+    fitted = fit_decision(rows_of_split(kept, "val"))
+    assert bundle.manifest.calibration == fitted.calibration
+
+    (run / INT8_PREDICTIONS).unlink()
+    monkeypatch.setattr("melascope.learning.parity.MOST_LOST", -1.0)
+    with pytest.raises(ParityError, match="In eight-bit integers the AUROC"):
+        export_run(run, tmp_path / "refused.zip", n_bootstrap=5, parity_images=4, int8=True)
+    assert not (tmp_path / "refused.zip").exists()
+    assert not (run / INT8_PREDICTIONS).exists()
 
 
 def test_an_export_that_does_not_answer_as_measured_is_refused(run_folder: Path, tmp_path: Path) -> None:

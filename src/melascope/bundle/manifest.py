@@ -52,6 +52,7 @@ class Architecture(_Strict):
     zooms: tuple[Annotated[float, Field(ge=0.25, le=1)], ...] = (
         1.0,
     )  #: middle shares of the input, likewise
+    precision: Literal["float32", "int8"] = "float32"  #: of the graph's convolutions
 
 
 class TrainingData(_Strict):

@@ -30,6 +30,11 @@ from melascope.errors import UsageError
     help="Photographs that the proof compares.",
 )
 @click.option(
+    "--int8",
+    is_flag=True,
+    help="In eight-bit integers: a third of the size, faster on a CPU. Refused where it costs accuracy.",
+)
+@click.option(
     "--foreign",
     type=PATH,
     metavar="FOLDER",
@@ -46,6 +51,7 @@ def command(
     calibrate_on: str,
     bootstrap: int,
     parity_images: int,
+    int8: bool,
     foreign: Path | None,
     without_novelty: bool,
 ) -> None:
@@ -57,7 +63,8 @@ def command(
     from melascope.learning.familiarity import Exposure
     from melascope.learning.recipe import load_recipe
 
-    destination = out or Path("bundles") / f"{load_recipe(run / 'recipe.toml').name}.zip"
+    name = load_recipe(run / "recipe.toml").name
+    destination = out or Path("bundles") / f"{name}{'-int8' if int8 else ''}.zip"
     if foreign and without_novelty:
         raise UsageError("--foreign has no meaning with --without-novelty.", remedy="Leave one of them out.")
     with counter("novelty") as progress:
@@ -67,6 +74,7 @@ def command(
             calibrate_on=calibrate_on,
             n_bootstrap=bootstrap,
             parity_images=parity_images,
+            int8=int8,
             exposure=None if without_novelty else Exposure(),
             foreign=foreign,
             progress=progress,

@@ -72,7 +72,7 @@ class Classifier(nn.Module):
             features = self.backbone(pixels_NCHW)
             embedding = features.mean(dim=(2, 3))
         else:
-            maps = [self._mirrored(_view(pixels_NCHW, zoom, min(self.zooms))) for zoom in self.zooms]
+            maps = self._maps(pixels_NCHW)
             embedding = _mean([map_.mean(dim=(2, 3)) for map_ in maps])
             features = maps[0] if self.zooms == (1.0,) else _mean(list(map(_lay, maps, self.zooms)))
         return Outputs(self.head(self.dropout(embedding)), embedding, features)
@@ -82,13 +82,18 @@ class Classifier(nn.Module):
         logits: Tensor = self.head(self.dropout(self.backbone(pixels_NCHW).mean(dim=(2, 3))))
         return logits
 
-    def _mirrored(self, pixels_NCHW: Tensor) -> Tensor:
-        """Mean feature map of the mirror images, each turned back."""
-        maps = [
-            self.backbone(pixels_NCHW.flip(axes)).flip(axes) if axes else self.backbone(pixels_NCHW)
-            for axes in _FLIPS[: self.mirrors]
+    def _maps(self, pixels_NCHW: Tensor) -> list[Tensor]:
+        """The feature map of each zoom, the mean of its mirror images' turned back; all views are one batch."""
+        flips = _FLIPS[: self.mirrors]
+        zoomed = [_view(pixels_NCHW, zoom, min(self.zooms)) for zoom in self.zooms]
+        views = [view.flip(axes) if axes else view for view in zoomed for axes in flips]
+        if len(views) == 1:
+            return [self.backbone(views[0])]
+        maps = self.backbone(torch.cat(views)).unflatten(0, (len(views), pixels_NCHW.shape[0])).unbind()
+        turned = [
+            map_.flip(axes) if axes else map_ for map_, axes in zip(maps, flips * len(zoomed), strict=True)
         ]
-        return _mean(maps)
+        return [_mean(turned[first : first + len(flips)]) for first in range(0, len(turned), len(flips))]
 
 
 def _mean(tensors: Sequence[Tensor]) -> Tensor:

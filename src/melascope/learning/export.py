@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,18 +33,21 @@ from melascope.evaluation.holdout import (
 from melascope.evaluation.judged import judge
 from melascope.evaluation.measure import headline, measure
 from melascope.evaluation.metrics import UndefinedMetricWarning
-from melascope.evaluation.predictions import Predictions
+from melascope.evaluation.predictions import Predictions, write_predictions
 from melascope.imaging.preprocess import PreprocessSpec
 from melascope.learning.backbones import Classifier
 from melascope.learning.card import INTENDED_USE, model_card
 from melascope.learning.familiarity import Exposure, fit_familiarity
-from melascope.learning.parity import Parity, check_parity
+from melascope.learning.parity import Parity, check_parity, check_rounding
+from melascope.learning.quantise import quantise, sample_pixels
 from melascope.learning.recipe import Recipe
-from melascope.learning.run import load_run
+from melascope.learning.run import Run, load_run
 from melascope.runtime.novelty import PREFIX
 
 #: ONNX operator set of the exported graph; ONNX Runtime 1.17 and OpenVINO 2024 read it.
 OPSET = 18
+#: In the run's folder: what its graph of eight-bit integers answers.
+INT8_PREDICTIONS = "predictions-int8.csv"
 _VALIDATED = "val"  # the split by which the best epoch was chosen
 
 
@@ -85,6 +89,7 @@ def export_run(
     calibrate_on: str = "val",
     n_bootstrap: int = 1000,
     parity_images: int = 64,
+    int8: bool = False,
     exposure: Exposure | None = None,
     foreign: Path | None = None,
     created: datetime | None = None,
@@ -98,6 +103,9 @@ def export_run(
 
     Parameters
     ----------
+    int8
+        Bring the proven graph to eight-bit integers. The decision and all figures are then of what it answers, which
+        is kept as `predictions-int8.csv` in the run's folder.
     exposure
         How many pictures the novelty model is fitted on; None: the bundle gets none and takes every image for
         familiar.
@@ -107,31 +115,74 @@ def export_run(
     Raises
     ------
     ParityError
-        See `check_parity`.
+        See `check_parity` and `check_rounding`.
     LeakError
         A lesion stands in more than one split.
     """
     run = load_run(folder)
+    judged = _judged_splits(run, calibrate_on)
+    if run.facts["training"]["audit_override"] is None:
+        check_no_leak(run.predictions)
+    created = created or datetime.now(UTC).replace(microsecond=0)
+    fields = _fields(run, judged, calibrate_on=calibrate_on, n_bootstrap=0 if int8 else n_bootstrap)
+    fields["created"] = created
+    graph = to_onnx(run.network, run.recipe.preprocess)
+    arrays: dict[str, NDArray[np.generic]] = {CAM_WEIGHT: run.network.head.weight.detach().numpy()}
+    with tempfile.TemporaryDirectory() as staging:
+        files = {MODEL: graph, REFERENCE: reference_bytes(arrays), CARD: b"draft"}
+        draft = write_bundle(Path(staging) / "draft.zip", fields, files)
+        parity = check_parity(draft, run.network, run.predictions, run.cases, n_images=parity_images)
+        if int8:
+            graph = quantise(graph, sample_pixels(run.learnt, run.recipe.preprocess))
+            draft = write_bundle(Path(staging) / "int8.zip", fields, files | {MODEL: graph})
+            rounded, rounding = check_rounding(draft, run, calibrate_on)
+            parity = replace(parity, rounding=rounding)
+            write_predictions(rounded, folder / INT8_PREDICTIONS)
+            run = replace(run, predictions=rounded)
+            fields = _fields(run, judged, calibrate_on=calibrate_on, n_bootstrap=n_bootstrap, int8=True)
+            fields["created"] = created
+        if exposure is not None:
+            model, fields["novelty"] = fit_familiarity(
+                draft,
+                trained=run.learnt,
+                held_out=_with_paths(rows_of_split(run.predictions, calibrate_on), run.cases),
+                foreign=foreign,
+                exposure=exposure,
+                progress=progress,
+            )
+            arrays |= {f"{PREFIX}{name}": array for name, array in model.arrays().items()}
+    card = model_card(fields, run.recipe, run.facts, run.cases, parity, calibrate_on=calibrate_on)
+    files = {MODEL: graph, REFERENCE: reference_bytes(arrays), CARD: card.encode()}
+    return write_bundle(destination, fields, files), parity
+
+
+def _judged_splits(run: Run, calibrate_on: str) -> list[str]:
     fitted_on = splits_named(calibrate_on)
     splits = {case.split or "" for case in run.predictions.cases} - {_VALIDATED}
     judged = sorted(splits - fitted_on if len(fitted_on) == 1 else splits, key=lambda s: (s != "test", s))
     if ALL in fitted_on or not judged:
         raise UsageError(
-            f"{folder}: with --calibrate-on {calibrate_on} no split is left to measure on.",
+            f"{run.recipe.name}: with --calibrate-on {calibrate_on} no split is left to measure on.",
             remedy="Split with a part `test` as well, and calibrate on `val`: a bundle states what it was measured on.",
         )
-    if run.facts["training"]["audit_override"] is None:
-        check_no_leak(run.predictions)
+    return judged
+
+
+def _fields(
+    run: Run, judged: Sequence[str], *, calibrate_on: str, n_bootstrap: int, int8: bool = False
+) -> dict[str, Any]:
+    """The manifest's fields, but for novelty and the time."""
     decision = fit_decision(rows_of_split(run.predictions, calibrate_on))
     measurements = [
-        _measurement(run.predictions, split, decision, calibrate_on=calibrate_on, n_bootstrap=n_bootstrap)
+        _measurement(
+            run.predictions, split, decision, calibrate_on=calibrate_on, n_bootstrap=n_bootstrap, int8=int8
+        )
         for split in judged
     ]
     names = list(run.facts["training"]["sources"])
     sources = [SOURCES[name] for name in names if name in SOURCES]
-    fields: dict[str, Any] = {
-        "name": run.recipe.name,
-        "created": created or datetime.now(UTC).replace(microsecond=0),
+    return {
+        "name": f"{run.recipe.name}-int8" if int8 else run.recipe.name,
         "classes": run.recipe.model.classes,
         "architecture": Architecture(
             backbone=run.recipe.model.backbone,
@@ -139,6 +190,7 @@ def export_run(
             pretrained=_first_weights(run.recipe),
             mirrors=run.recipe.model.mirrors,
             zooms=run.recipe.model.zooms,
+            precision="int8" if int8 else "float32",
         ),
         "preprocess": run.recipe.preprocess,
         "calibration": decision.calibration,
@@ -167,28 +219,6 @@ def export_run(
         "intended_use": INTENDED_USE,
         "library_versions": run.facts["library_versions"],
     }
-    graph = to_onnx(run.network, run.recipe.preprocess)
-    arrays: dict[str, NDArray[np.generic]] = {CAM_WEIGHT: run.network.head.weight.detach().numpy()}
-    with tempfile.TemporaryDirectory() as staging:
-        draft = write_bundle(
-            Path(staging) / "draft.zip",
-            fields,
-            {MODEL: graph, REFERENCE: reference_bytes(arrays), CARD: b"draft"},
-        )
-        parity = check_parity(draft, run.network, run.predictions, run.cases, n_images=parity_images)
-        if exposure is not None:
-            model, fields["novelty"] = fit_familiarity(
-                draft,
-                trained=run.learnt,
-                held_out=_with_paths(rows_of_split(run.predictions, calibrate_on), run.cases),
-                foreign=foreign,
-                exposure=exposure,
-                progress=progress,
-            )
-            arrays |= {f"{PREFIX}{name}": array for name, array in model.arrays().items()}
-    card = model_card(fields, run.recipe, run.facts, run.cases, parity, calibrate_on=calibrate_on)
-    files = {MODEL: graph, REFERENCE: reference_bytes(arrays), CARD: card.encode()}
-    return write_bundle(destination, fields, files), parity
 
 
 def _with_paths(predictions: Predictions, cases: Sequence[Case]) -> list[Case]:
@@ -204,6 +234,7 @@ def _measurement(
     *,
     calibrate_on: str,
     n_bootstrap: int,
+    int8: bool,
 ) -> Measurement:
     others = "+".join(sorted(splits_named(calibrate_on) - {split}))
     if split in splits_named(calibrate_on):
@@ -218,6 +249,7 @@ def _measurement(
     def number(value: float) -> float | None:
         return None if np.isnan(value) else value
 
+    judged_file = f"RUN/{INT8_PREDICTIONS}" if int8 else "RUN"
     calibrated = "" if others == "val" else f" --calibrate-on {others}"
     return Measurement(
         name=split,
@@ -228,7 +260,7 @@ def _measurement(
             figure: Figure(value=number(f.value), low=number(f.low), high=number(f.high))
             for figure, f in headline(measured).items()
         },
-        command=f"melascope evaluate RUN --split {split} --prior uniform{calibrated}",
+        command=f"melascope evaluate {judged_file} --split {split} --prior uniform{calibrated}",
     )
 
 

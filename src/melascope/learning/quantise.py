@@ -1,0 +1,77 @@
+"""Eight-bit integers in place of float32: a graph of a third of the size, which an ordinary CPU runs faster."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from melascope.datasets.files import open_case_bytes
+from melascope.domain.case import Case
+from melascope.imaging.decode import decode_image
+from melascope.imaging.preprocess import PreprocessSpec, preprocess
+from melascope.runtime.session import INPUT
+
+#: Convolutions that stay float32: near the pixels the ranges of channels differ so widely that one scale for all of
+#: them loses what the quiet ones say (docs/experiments.md).
+N_FIRST_LEFT = 4
+_OPERATORS = ["Conv", "Add", "Clip"]
+_N_SAMPLE, _BATCH = 128, 4
+
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, batches: Iterable[NDArray[np.float32]]) -> None:
+        self._batches: Iterator[NDArray[np.float32]] = iter(batches)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}
+
+
+def quantise(graph: bytes, batches: Iterable[NDArray[np.float32]]) -> bytes:
+    """The graph with its convolutions in eight bits.
+
+    Weights get a scale for each output channel, activations one for each tensor: from its least to its greatest value
+    over the batches.
+
+    Parameters
+    ----------
+    batches
+        Pixels of photographs as the network reads them, each of shape (n, channels, size_px, size_px).
+    """
+    with tempfile.TemporaryDirectory() as name:
+        plain, prepared, quantised = (
+            Path(name) / f"{stage}.onnx" for stage in ("plain", "prepared", "quantised")
+        )
+        plain.write_bytes(graph)
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        convolutions = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
+        quantize_static(
+            prepared,
+            quantised,
+            _Batches(batches),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=_OPERATORS,
+            nodes_to_exclude=convolutions[:N_FIRST_LEFT],
+        )
+        return quantised.read_bytes()
+
+
+def sample_pixels(cases: Sequence[Case], spec: PreprocessSpec) -> Iterator[NDArray[np.float32]]:
+    """Batches of photographs evenly spread over the cases, as the network reads them."""
+    chosen = [cases[row] for row in np.unique(np.linspace(0, len(cases) - 1, _N_SAMPLE).astype(int))]
+    for start in range(0, len(chosen), _BATCH):
+        images = [
+            decode_image(open_case_bytes(case.path), name=case.image_id).pixels_HWC
+            for case in chosen[start : start + _BATCH]
+        ]
+        yield preprocess(images, spec)
