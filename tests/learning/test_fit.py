@@ -23,7 +23,7 @@ from melascope.evaluation.predictions import Predictions, read_predictions, writ
 from melascope.imaging.decode import decode_image
 from melascope.imaging.preprocess import preprocess
 from melascope.learning.datamodule import EpochSampler
-from melascope.learning.export import INT8_PREDICTIONS, export_run
+from melascope.learning.export import export_run
 from melascope.learning.fit import RunOptions, fit
 from melascope.learning.parts import divide
 from melascope.learning.quantise import N_FIRST_LEFT
@@ -190,15 +190,15 @@ def test_a_fold_alone_is_no_ground_for_a_bundle(
     quick = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 1})})
     asked = replace(options(tmp_path / "run", run_folder.parent / "cache"), fold="1")
     with pytest.raises(UsageError, match="no split is left to measure on"):
-        export_run(fit(quick, folded, asked), tmp_path / "out.zip")
+        export_run([fit(quick, folded, asked)], tmp_path / "out.zip")
     with pytest.raises(UsageError, match="no split is left to measure on"):
-        export_run(run_folder, tmp_path / "out.zip", calibrate_on="all")
+        export_run([run_folder], tmp_path / "out.zip", calibrate_on="all")
 
 
 def test_the_bundle_of_a_run_answers_as_the_run_did(
     run_folder: Path, tmp_path: Path, cases: list[Case]
 ) -> None:
-    bundle, parity = export_run(run_folder, tmp_path / "tiny.zip", n_bootstrap=20, parity_images=12)
+    bundle, parity = export_run([run_folder], tmp_path / "tiny.zip", n_bootstrap=20, parity_images=12)
     assert parity.n_images == 12
     assert max(parity.graph_against_torch, parity.graph_against_predictions) < 1e-4
     assert read_bundle(tmp_path / "tiny.zip").id == bundle.id
@@ -215,8 +215,8 @@ def test_a_bundle_of_integers_is_judged_by_what_it_answers(
     run_folder: Path, tmp_path: Path, cases: list[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shutil.copytree(run_folder, tmp_path / "run")
-    plain, _ = export_run(run, tmp_path / "plain.zip", n_bootstrap=5, parity_images=4)
-    bundle, parity = export_run(run, tmp_path / "int8.zip", n_bootstrap=20, parity_images=4, int8=True)
+    plain, _ = export_run([run], tmp_path / "plain.zip", n_bootstrap=5, parity_images=4)
+    bundle, parity = export_run([run], tmp_path / "int8.zip", n_bootstrap=20, parity_images=4, int8=True)
     assert (plain.manifest.architecture.precision, bundle.manifest.architecture.precision) == (
         "float32",
         "int8",
@@ -228,7 +228,8 @@ def test_a_bundle_of_integers_is_judged_by_what_it_answers(
     assert rounded == [False] * N_FIRST_LEFT + [True] * (len(rounded) - N_FIRST_LEFT)
     assert any(rounded)
 
-    predictions, kept = (read_predictions(run / name) for name in ("predictions.csv", INT8_PREDICTIONS))
+    predictions = read_predictions(run / "predictions.csv")
+    kept = read_predictions(tmp_path / "int8-predictions.csv")
     path_of = {case.image_id: case.path for case in cases}
     images = [decode_image(open_case_bytes(path_of[c.image_id]), name=c.image_id) for c in kept.cases]
     np.testing.assert_allclose(Assessor(bundle).logits(images), kept.logits_NC, atol=1e-4)
@@ -239,16 +240,15 @@ def test_a_bundle_of_integers_is_judged_by_what_it_answers(
     assert "eight-bit integers" in bundle.card
     assert "eight-bit" not in plain.card
     [measurement] = bundle.manifest.measurements
-    assert measurement.command == f"melascope evaluate RUN/{INT8_PREDICTIONS} --split test --prior uniform"
+    assert measurement.command == "melascope evaluate int8-predictions.csv --split test --prior uniform"
     fitted = fit_decision(rows_of_split(kept, "val"))
     assert bundle.manifest.calibration == fitted.calibration
 
-    (run / INT8_PREDICTIONS).unlink()
     monkeypatch.setattr("melascope.learning.parity.MOST_LOST", -1.0)
     with pytest.raises(ParityError, match="In eight-bit integers the AUROC"):
-        export_run(run, tmp_path / "refused.zip", n_bootstrap=5, parity_images=4, int8=True)
-    assert not (tmp_path / "refused.zip").exists()
-    assert not (run / INT8_PREDICTIONS).exists()
+        export_run([run], tmp_path / "refused.zip", n_bootstrap=5, parity_images=4, int8=True)
+    assert not [*tmp_path.glob("refused*")]
+    assert not [*tmp_path.glob("plain-*")]
 
 
 def test_an_export_that_does_not_answer_as_measured_is_refused(run_folder: Path, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_an_export_that_does_not_answer_as_measured_is_refused(run_folder: Path,
     )
     write_predictions(shifted, altered / "predictions.csv")
     with pytest.raises(ParityError):
-        export_run(altered, tmp_path / "refused.zip", n_bootstrap=5)
+        export_run([altered], tmp_path / "refused.zip", n_bootstrap=5)
     assert not (tmp_path / "refused.zip").exists()
 
 
@@ -273,7 +273,7 @@ def test_the_heatmap_equals_grad_cam_on_the_torch_network(
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    bundle, _ = export_run(run_folder, tmp_path / "tiny.zip", n_bootstrap=5, parity_images=4)
+    bundle, _ = export_run([run_folder], tmp_path / "tiny.zip", n_bootstrap=5, parity_images=4)
     network = load_run(run_folder).network
     image = decode_image(open_case_bytes(cases[0].path), name="a lesion")
     pixels = torch.from_numpy(preprocess([image.pixels_HWC], bundle.manifest.preprocess))

@@ -11,7 +11,7 @@ from melascope.errors import UsageError
 
 
 @click.command()
-@click.argument("run", type=PATH)
+@click.argument("runs", type=PATH, nargs=-1, required=True)
 @click.option("--out", type=PATH, help="Folder or .zip to write. [default: bundles/NAME.zip]")
 @click.option(
     "--calibrate-on",
@@ -46,7 +46,7 @@ from melascope.errors import UsageError
     help="Fit no novelty model; the bundle will take every image for familiar.",
 )
 def command(
-    run: Path,
+    runs: tuple[Path, ...],
     out: Path | None,
     calibrate_on: str,
     bootstrap: int,
@@ -55,21 +55,21 @@ def command(
     foreign: Path | None,
     without_novelty: bool,
 ) -> None:
-    """Export the training RUN: graph, parity check, calibration, operating points, prediction sets, novelty,
-    figures, model card."""
+    """Export the training RUN, or several as an ensemble: graph, parity check, calibration, operating points,
+    prediction sets, novelty, figures, model card."""
     from melascope.cli.progress import counter
     from melascope.cli.useless_points import warn_of_useless_points
     from melascope.learning.export import export_run
     from melascope.learning.familiarity import Exposure
     from melascope.learning.recipe import load_recipe
 
-    name = load_recipe(run / "recipe.toml").name
-    destination = out or Path("bundles") / f"{name}{'-int8' if int8 else ''}.zip"
+    kind = ("-ensemble" if len(runs) > 1 else "") + ("-int8" if int8 else "")
+    destination = out or Path("bundles") / f"{load_recipe(runs[0] / 'recipe.toml').name}{kind}.zip"
     if foreign and without_novelty:
         raise UsageError("--foreign has no meaning with --without-novelty.", remedy="Leave one of them out.")
     with counter("novelty") as progress:
         bundle, parity = export_run(
-            run,
+            runs,
             destination,
             calibrate_on=calibrate_on,
             n_bootstrap=bootstrap,

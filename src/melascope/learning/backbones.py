@@ -140,6 +140,39 @@ class _FeatureMap(nn.Module):
         return features
 
 
+class _SideBySide(nn.Module):
+    """Several backbones as one: their feature maps, one after the other along the channels."""
+
+    def __init__(self, backbones: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.backbones = nn.ModuleList(backbones)
+
+    def forward(self, pixels_NCHW: Tensor) -> Tensor:
+        return torch.cat([backbone(pixels_NCHW) for backbone in self.backbones], dim=1)
+
+
+def side_by_side(networks: Sequence[Classifier]) -> Classifier:
+    """One network whose logits are the mean of those of several, which look at the same views.
+
+    Its last layer is theirs, side by side, so the class activation map stays exact.
+    """
+    n_classes, n_features = networks[0].head.out_features, sum(n.head.in_features for n in networks)
+    joined = Classifier(
+        _SideBySide([network.backbone for network in networks]),
+        n_features,
+        n_classes,
+        dropout=0.0,
+        mirrors=networks[0].mirrors,
+        zooms=networks[0].zooms,
+    )
+    with torch.no_grad():
+        joined.head.weight.copy_(
+            torch.cat([network.head.weight for network in networks], dim=1) / len(networks)
+        )
+        joined.head.bias.copy_(torch.stack([network.head.bias for network in networks]).mean(dim=0))
+    return joined.eval()
+
+
 def build_network(part: ModelPart, *, in_chans: int) -> Classifier:
     """The network of a recipe, with its first weights.
 

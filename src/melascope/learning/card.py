@@ -85,11 +85,7 @@ def model_card(
             f"{fields['architecture'].pretrained}; input {recipe.preprocess.size_px} x {recipe.preprocess.size_px} "
             f"{recipe.preprocess.colour}, `{recipe.preprocess.resize}` framing" + _views(recipe.model),
             f"- Classes: {', '.join(f'{c} ({c.label})' for c in classes)}.",
-            f"- Trained by the recipe `{recipe.name}`, seed {recipe.train.seed}: best of {facts['epochs']} epochs "
-            f"by {facts['monitor']['name']} (epoch {facts['best_epoch'] + 1})."
-            if facts["epochs"]
-            else f"- Made by the recipe `{recipe.name}`, which learns nothing more: it judges the network "
-            "of the run named above in its own way.",
+            _making(recipe, facts),
             f"- The exported graph was compared with the trained network on {parity.n_images} held-out photographs: "
             f"largest difference of a logit {parity.graph_against_torch:.1e} on equal pixels and "
             f"{parity.graph_against_predictions:.1e} from file to logit ({TOLERANCE:g} is accepted)."
@@ -108,7 +104,7 @@ def model_card(
             "",
             "Intervals are 95 %, from resampling lesions. Class figures count images of known diagnosis and assume "
             "equal class frequencies; `test` are lesions held out of the training sources. The columns come from these "
-            "commands, where RUN is the training run's folder:",
+            "commands, where RUN is the training run's folder and a predictions.csv lies beside the bundle:",
             "",
             *(f"- {measurement.name}: `{measurement.command}`" for measurement in fields["measurements"]),
             "",
@@ -145,6 +141,22 @@ def model_card(
             *(f"- {line}" for line in fields["attributions"]),
             "",
         ]
+    )
+
+
+def _making(recipe: Recipe, facts: Mapping[str, Any]) -> str:
+    if members := facts.get("members"):
+        return f"- An ensemble, the mean of the logits of {len(members)} networks: {'; '.join(members)}."
+    if not facts["epochs"]:
+        return (
+            f"- Made by the recipe `{recipe.name}`, which learns nothing more: it judges the network of the run named "
+            "above in its own way."
+        )
+    n_teachers = len(facts.get("teachers", ()))
+    taught = f", taught by {n_teachers} other networks besides the labels" if n_teachers else ""
+    return (
+        f"- Trained by the recipe `{recipe.name}`, seed {recipe.train.seed}{taught}: best of {facts['epochs']} "
+        f"epochs by {facts['monitor']['name']} (epoch {facts['best_epoch'] + 1})."
     )
 
 

@@ -37,6 +37,7 @@ from melascope.evaluation.predictions import Predictions, write_predictions
 from melascope.imaging.preprocess import PreprocessSpec
 from melascope.learning.backbones import Classifier
 from melascope.learning.card import INTENDED_USE, model_card
+from melascope.learning.ensemble import join_runs
 from melascope.learning.familiarity import Exposure, fit_familiarity
 from melascope.learning.parity import Parity, check_parity, check_rounding
 from melascope.learning.quantise import quantise, sample_pixels
@@ -46,8 +47,6 @@ from melascope.runtime.novelty import PREFIX
 
 #: ONNX operator set of the exported graph; ONNX Runtime 1.17 and OpenVINO 2024 read it.
 OPSET = 18
-#: In the run's folder: what its graph of eight-bit integers answers.
-INT8_PREDICTIONS = "predictions-int8.csv"
 _VALIDATED = "val"  # the split by which the best epoch was chosen
 
 
@@ -83,7 +82,7 @@ def to_onnx(network: Classifier, spec: PreprocessSpec) -> bytes:
 
 
 def export_run(
-    folder: Path,
+    folders: Sequence[Path],
     destination: Path,
     *,
     calibrate_on: str = "val",
@@ -95,17 +94,20 @@ def export_run(
     created: datetime | None = None,
     progress: Progress | None = None,
 ) -> tuple[Bundle, Parity]:
-    """Make a bundle of a run; nothing is written unless the exported graph answers as the trained network.
+    """Make a bundle of a run, or of several as an ensemble.
+
+    Nothing is written unless the exported graph answers as the trained network.
 
     Calibration, operating points and prediction sets are fitted on the splits `calibrate_on` ("val", or "val+test"
     for more lesions). Every split but "val", by which the network was chosen, is measured and goes into the
     manifest and the card; one that the decision was fitted on is judged by a decision fitted on the others alone.
 
+    What an ensemble or a graph of integers answers is written beside the bundle, as NAME-predictions.csv.
+
     Parameters
     ----------
     int8
-        Bring the proven graph to eight-bit integers. The decision and all figures are then of what it answers, which
-        is kept as `predictions-int8.csv` in the run's folder.
+        Bring the proven graph to eight-bit integers; the decision and all figures are then of what it answers.
     exposure
         How many pictures the novelty model is fitted on; None: the bundle gets none and takes every image for
         familiar.
@@ -119,12 +121,15 @@ def export_run(
     LeakError
         A lesion stands in more than one split.
     """
-    run = load_run(folder)
+    runs = [load_run(folder) for folder in folders]
+    run = runs[0] if len(runs) == 1 else join_runs(runs)
+    kept = destination.with_name(f"{destination.stem}-predictions.csv") if int8 or len(runs) > 1 else None
     judged = _judged_splits(run, calibrate_on)
     if run.facts["training"]["audit_override"] is None:
         check_no_leak(run.predictions)
     created = created or datetime.now(UTC).replace(microsecond=0)
-    fields = _fields(run, judged, calibrate_on=calibrate_on, n_bootstrap=0 if int8 else n_bootstrap)
+    options: dict[str, Any] = {"calibrate_on": calibrate_on, "path": kept.name if kept else "RUN"}
+    fields = _fields(run, judged, n_bootstrap=0 if int8 else n_bootstrap, **options)
     fields["created"] = created
     graph = to_onnx(run.network, run.recipe.preprocess)
     arrays: dict[str, NDArray[np.generic]] = {CAM_WEIGHT: run.network.head.weight.detach().numpy()}
@@ -137,9 +142,8 @@ def export_run(
             draft = write_bundle(Path(staging) / "int8.zip", fields, files | {MODEL: graph})
             rounded, rounding = check_rounding(draft, run, calibrate_on)
             parity = replace(parity, rounding=rounding)
-            write_predictions(rounded, folder / INT8_PREDICTIONS)
             run = replace(run, predictions=rounded)
-            fields = _fields(run, judged, calibrate_on=calibrate_on, n_bootstrap=n_bootstrap, int8=True)
+            fields = _fields(run, judged, n_bootstrap=n_bootstrap, int8=True, **options)
             fields["created"] = created
         if exposure is not None:
             model, fields["novelty"] = fit_familiarity(
@@ -153,7 +157,10 @@ def export_run(
             arrays |= {f"{PREFIX}{name}": array for name, array in model.arrays().items()}
     card = model_card(fields, run.recipe, run.facts, run.cases, parity, calibrate_on=calibrate_on)
     files = {MODEL: graph, REFERENCE: reference_bytes(arrays), CARD: card.encode()}
-    return write_bundle(destination, fields, files), parity
+    bundle = write_bundle(destination, fields, files)
+    if kept:
+        write_predictions(run.predictions, kept)
+    return bundle, parity
 
 
 def _judged_splits(run: Run, calibrate_on: str) -> list[str]:
@@ -169,13 +176,13 @@ def _judged_splits(run: Run, calibrate_on: str) -> list[str]:
 
 
 def _fields(
-    run: Run, judged: Sequence[str], *, calibrate_on: str, n_bootstrap: int, int8: bool = False
+    run: Run, judged: Sequence[str], *, calibrate_on: str, path: str, n_bootstrap: int, int8: bool = False
 ) -> dict[str, Any]:
     """The manifest's fields, but for novelty and the time."""
     decision = fit_decision(rows_of_split(run.predictions, calibrate_on))
     measurements = [
         _measurement(
-            run.predictions, split, decision, calibrate_on=calibrate_on, n_bootstrap=n_bootstrap, int8=int8
+            run.predictions, split, decision, calibrate_on=calibrate_on, path=path, n_bootstrap=n_bootstrap
         )
         for split in judged
     ]
@@ -233,8 +240,8 @@ def _measurement(
     decision: FittedDecision,
     *,
     calibrate_on: str,
+    path: str,
     n_bootstrap: int,
-    int8: bool,
 ) -> Measurement:
     others = "+".join(sorted(splits_named(calibrate_on) - {split}))
     if split in splits_named(calibrate_on):
@@ -249,7 +256,6 @@ def _measurement(
     def number(value: float) -> float | None:
         return None if np.isnan(value) else value
 
-    judged_file = f"RUN/{INT8_PREDICTIONS}" if int8 else "RUN"
     calibrated = "" if others == "val" else f" --calibrate-on {others}"
     return Measurement(
         name=split,
@@ -260,7 +266,7 @@ def _measurement(
             figure: Figure(value=number(f.value), low=number(f.low), high=number(f.high))
             for figure, f in headline(measured).items()
         },
-        command=f"melascope evaluate {judged_file} --split {split} --prior uniform{calibrated}",
+        command=f"melascope evaluate {path} --split {split} --prior uniform{calibrated}",
     )
 
 

@@ -6,7 +6,6 @@ import json
 import platform
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -37,6 +36,7 @@ from melascope.learning.losses import allowed_classes, class_counts
 from melascope.learning.module import LesionModule, validation_figures
 from melascope.learning.parts import Parts, divide
 from melascope.learning.recipe import Recipe, load_recipe
+from melascope.learning.run import training_facts
 from melascope.learning.start import start_from
 from melascope.learning.teachers import Teachers
 
@@ -322,9 +322,6 @@ def _write_run_facts(
     options: RunOptions,
     facts: dict[str, Any],
 ) -> None:
-    classes = recipe.model.classes
-    counts_C = class_counts(allowed_classes(parts.train, classes))
-    digests = sorted(case.sha256 or "" for case in parts.train)
     run = {
         "recipe": recipe.name,
         "fold": options.fold,
@@ -332,21 +329,7 @@ def _write_run_facts(
         "teachers": list(recipe.distillation.teachers),
         **facts,
         "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
-        "training": {
-            "sources": dict(Counter(case.source or "unnamed" for case in parts.train)),
-            "n_images": len(parts.train),
-            "n_groups": len({case.group for case in parts.train}),
-            "class_counts": {
-                str(diagnosis): sum(case.diagnosis is diagnosis for case in parts.train)
-                for diagnosis in classes
-            },
-            "coarse_labels": sum(case.diagnosis not in classes for case in parts.train),
-            "expected_class_counts": {
-                str(c): round(float(n), 1) for c, n in zip(classes, counts_C, strict=True)
-            },
-            "fingerprint": sha256("\n".join(digests).encode()).hexdigest(),
-            "audit_override": options.audit_override,
-        },
+        "training": training_facts(parts.train, recipe.model.classes, options.audit_override),
         "library_versions": {
             "melascope": __version__,
             "python": platform.python_version(),

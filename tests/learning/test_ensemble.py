@@ -1,0 +1,101 @@
+"""Several runs as one bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from melascope.datasets.files import open_case_bytes
+from melascope.domain.case import Case
+from melascope.errors import LeakError, UsageError
+from melascope.evaluation.predictions import read_predictions
+from melascope.imaging.decode import decode_image
+from melascope.learning.ensemble import join_runs
+from melascope.learning.export import export_run
+from melascope.learning.fit import RunOptions, fit
+from melascope.learning.recipe import Recipe
+from melascope.learning.run import load_run
+from melascope.runtime.assessor import Assessor
+
+
+@pytest.fixture(scope="module")
+def dealt(cases: list[Case]) -> list[Case]:
+    """The training lesions in two folds, the others as they are."""
+    return [replace(c, split=str(n // 2 % 2)) if c.split == "train" else c for n, c in enumerate(cases)]
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, dealt: list[Case]) -> list[Path]:
+    folder = tmp_path_factory.mktemp("folds")
+    short = recipe.model_copy(
+        update={
+            "train": recipe.train.model_copy(update={"epochs": 1}),
+            "model": recipe.model.model_copy(update={"mirrors": 2, "zooms": (1.0, 0.75)}),
+        }
+    )
+    return [
+        fit(
+            short,
+            dealt,
+            RunOptions(
+                folder=folder / fold, cache_folder=folder / "cache", accelerator="cpu", devices="1", fold=fold
+            ),
+        )
+        for fold in "01"
+    ]
+
+
+def test_an_ensemble_answers_the_mean_and_is_judged_by_what_nobody_learnt(
+    folds: list[Path], dealt: list[Case], tmp_path: Path
+) -> None:
+    runs = [load_run(folder) for folder in folds]
+    joined = join_runs(runs)
+    pixels = torch.randn(3, 3, 28, 28)
+    with torch.no_grad():
+        alone, together = [run.network(pixels) for run in runs], joined.network(pixels)
+    torch.testing.assert_close(together.logits, torch.stack([out.logits for out in alone]).mean(dim=0))
+    torch.testing.assert_close(together.features, torch.cat([out.features for out in alone], dim=1))
+    assert {c.image_id for c in joined.predictions.cases} == {
+        c.image_id for c in dealt if c.split in {"val", "test"}
+    }
+    assert {c.image_id for c in joined.learnt} == {c.image_id for c in dealt if c.split in {"0", "1"}}
+
+    bundle, parity = export_run(folds, tmp_path / "both.zip", n_bootstrap=5, parity_images=6)
+    assert max(parity.graph_against_torch, parity.graph_against_predictions) < 1e-4
+    manifest = bundle.manifest
+    assert manifest.name == "tiny-ensemble"
+    assert manifest.architecture.parameters == sum(run.facts["parameters"] for run in runs)
+    assert manifest.training.n_images == len(joined.learnt)
+    assert manifest.measurements[0].command.startswith("melascope evaluate both-predictions.csv --split test")
+    assert "the mean of the logits of 2 networks: tiny, seed 1, fold 0; tiny, seed 1, fold 1" in bundle.card
+    kept = read_predictions(tmp_path / "both-predictions.csv")
+    path_of = {case.image_id: case.path for case in dealt}
+    images = [decode_image(open_case_bytes(path_of[c.image_id]), name=c.image_id) for c in kept.cases[:20]]
+    np.testing.assert_allclose(Assessor(bundle).logits(images), kept.logits_NC[:20], atol=1e-4)
+    heatmap = Assessor(bundle).assess(images[:1], heatmap=True)[0].images[0].heatmap
+    assert heatmap is None or np.max(heatmap.values_HW) == pytest.approx(1.0)
+
+
+def test_runs_that_do_not_go_together_are_refused(folds: list[Path]) -> None:
+    first, second = (load_run(folder) for folder in folds)
+    other = replace(
+        second,
+        recipe=second.recipe.model_copy(
+            update={"model": second.recipe.model.model_copy(update={"mirrors": 4})}
+        ),
+    )
+    with pytest.raises(UsageError, match="differ in mirrors: 2 and 4"):
+        join_runs([first, other])
+    rows = replace(
+        second.predictions, logits_NC=second.predictions.logits_NC[:1], cases=second.predictions.cases[:1]
+    )
+    with pytest.raises(UsageError, match="No image was judged by every run"):
+        join_runs([first, replace(second, predictions=rows)])
+    sibling = first.predictions.cases[-1]
+    more = replace(first.learnt[0], lesion_id=sibling.lesion_id, image_id="another of it", split="0")
+    with pytest.raises(LeakError, match="learnt from lesions of"):
+        join_runs([first, replace(second, cases=(*second.cases, more))])
