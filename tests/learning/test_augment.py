@@ -106,3 +106,14 @@ def test_without_mixing_all_stays() -> None:
     assert mixed is image
     assert partner_N.tolist() == [0, 1, 2]
     assert share_N.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_hairs_darken_some_of_the_skin_in_any_colour_mode(channels: int) -> None:
+    torch.manual_seed(0)
+    skin = torch.full((8, 64, 64, channels), 200, dtype=torch.uint8)
+    view = augment(skin, torch.ones(8), STILL.model_copy(update={"hair": 1.0}), size_px=64)
+    assert view.shape == (8, channels, 64, 64)
+    dark = (view < 0.6).float().mean(dim=(1, 2, 3))
+    assert ((dark > 0.005) & (dark < 0.6)).all()
+    assert view.max() <= 200 / 255 + 1e-5

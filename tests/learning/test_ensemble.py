@@ -6,17 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from melascope.datasets.files import open_case_bytes
 from melascope.domain.case import Case
+from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import LeakError, UsageError
 from melascope.evaluation.predictions import read_predictions
 from melascope.imaging.decode import decode_image
+from melascope.imaging.preprocess import preprocess
 from melascope.learning.ensemble import join_runs
 from melascope.learning.export import export_run
 from melascope.learning.fit import RunOptions, fit
+from melascope.learning.quantise import N_FIRST_LEFT
 from melascope.learning.recipe import Recipe
 from melascope.learning.run import load_run
 from melascope.runtime.assessor import Assessor
@@ -76,8 +80,31 @@ def test_an_ensemble_answers_the_mean_and_is_judged_by_what_nobody_learnt(
     path_of = {case.image_id: case.path for case in dealt}
     images = [decode_image(open_case_bytes(path_of[c.image_id]), name=c.image_id) for c in kept.cases[:20]]
     np.testing.assert_allclose(Assessor(bundle).logits(images), kept.logits_NC[:20], atol=1e-4)
-    heatmap = Assessor(bundle).assess(images[:1], heatmap=True)[0].images[0].heatmap
-    assert heatmap is None or np.max(heatmap.values_HW) == pytest.approx(1.0)
+    assessor = Assessor(bundle)
+    seen_B = assessor.look([assessor.prepare(image) for image in images], activation=True)
+    melanoma = manifest.classes.index(Diagnosis.MEL)
+    for image, seen in zip(images, seen_B, strict=True):
+        pixels = torch.from_numpy(preprocess([image.pixels_HWC], manifest.preprocess))
+        with torch.no_grad():
+            maps = [
+                torch.einsum("f,fhw->hw", run.network.head.weight[melanoma], run.network(pixels).features[0])
+                for run in runs
+            ]
+        mean_HW = torch.stack(maps).mean(dim=0).clamp(min=0).numpy()
+        np.testing.assert_allclose(seen.activation_HW, mean_HW / (mean_HW.max() or 1.0), atol=1e-3)
+
+
+def test_an_ensemble_goes_into_integers_but_for_the_first_convolutions_of_each_network(
+    folds: list[Path], tmp_path: Path
+) -> None:
+    bundle, parity = export_run(folds, tmp_path / "both-1.0.zip", n_bootstrap=5, parity_images=6, int8=True)
+    assert parity.rounding is not None
+    assert bundle.manifest.architecture.precision == "int8"
+    graph = onnx.load_from_string(bundle.model).graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    weights = [made_by.get(node.input[1]) for node in graph.node if node.op_type == "Conv"]
+    assert weights.count("DequantizeLinear") == len(weights) - 2 * N_FIRST_LEFT == 2 * 4  # of 8 in each
+    assert len(read_predictions(tmp_path / "both-1.0-predictions.csv").cases) > 20
 
 
 def test_runs_that_do_not_go_together_are_refused(folds: list[Path]) -> None:
@@ -88,7 +115,7 @@ def test_runs_that_do_not_go_together_are_refused(folds: list[Path]) -> None:
             update={"model": second.recipe.model.model_copy(update={"mirrors": 4})}
         ),
     )
-    with pytest.raises(UsageError, match="differ in mirrors: 2 and 4"):
+    with pytest.raises(UsageError, match=r"differ in model\.mirrors: 0 has 2, 1 4"):
         join_runs([first, other])
     rows = replace(
         second.predictions, logits_NC=second.predictions.logits_NC[:1], cases=second.predictions.cases[:1]
@@ -97,5 +124,7 @@ def test_runs_that_do_not_go_together_are_refused(folds: list[Path]) -> None:
         join_runs([first, replace(second, predictions=rows)])
     sibling = first.predictions.cases[-1]
     more = replace(first.learnt[0], lesion_id=sibling.lesion_id, image_id="another of it", split="0")
-    with pytest.raises(LeakError, match="learnt from lesions of"):
+    with pytest.raises(UsageError, match="named twice"):
+        join_runs([first, second, first])
+    with pytest.raises(LeakError, match="lesions of"):
         join_runs([first, replace(second, cases=(*second.cases, more))])

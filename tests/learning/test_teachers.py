@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +15,22 @@ from scipy.special import log_softmax
 from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import LeakError, RecipeError
+from melascope.learning.earlier import teachers_of
 from melascope.learning.fit import RunOptions, fit
-from melascope.learning.parts import divide
-from melascope.learning.recipe import DistillationPart, Recipe
+from melascope.learning.parts import Parts, divide
+from melascope.learning.recipe import DistillationPart, LossPart, Recipe, parse_recipe
 from melascope.learning.run import load_run
 from melascope.learning.teachers import Teachers
 
 
 def taught(recipe: Recipe, *teachers: Path, **options: float) -> Recipe:
     part = DistillationPart(teachers=tuple(map(str, teachers)), **options)
-    return recipe.model_copy(update={"distillation": part})
+    augment = recipe.augment.model_copy(update={"mixup_alpha": 0.0, "cutmix_alpha": 0.0})
+    return recipe.model_copy(update={"distillation": part, "augment": augment})
+
+
+def teachers_for(recipe: Recipe, train: Sequence[Case], parts: Parts) -> Teachers:
+    return Teachers(recipe, train, teachers_of(recipe, parts))
 
 
 def train(recipe: Recipe, cases: list[Case], folder: Path, *, epochs: int, fold: str | None = None) -> Path:
@@ -59,7 +66,7 @@ def test_each_case_is_taught_by_the_fold_that_has_not_learnt_it(
 ) -> None:
     parts = divide(cases, None)
     train_cases = [c for c in dealt if c.split in {"0", "1"}]
-    teachers = Teachers(taught(recipe, *folds), train_cases, parts.evaluate)
+    teachers = teachers_for(taught(recipe, *folds), train_cases, parts)
     rows_N = torch.arange(0, len(train_cases), 7)
     views = torch.rand(len(rows_N), 3, 28, 28)
     runs = [load_run(folder) for folder in folds]
@@ -76,8 +83,9 @@ def test_each_case_is_taught_by_the_fold_that_has_not_learnt_it(
 
 def test_what_all_have_learnt_all_teach(recipe: Recipe, cases: list[Case], tmp_path: Path) -> None:
     parts = divide(cases, None)
-    runs = [train(recipe, cases, tmp_path / name, epochs=1) for name in "ab"]
-    teachers = Teachers(taught(recipe, *runs), parts.train, parts.evaluate)
+    other = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": 2})})
+    runs = [train(asked, cases, tmp_path / name, epochs=1) for name, asked in (("a", recipe), ("b", other))]
+    teachers = teachers_for(taught(recipe, *runs), parts.train, parts)
     pixels = torch.randn(4, 3, 28, 28)
     with torch.no_grad():
         wanted = torch.stack([load_run(run).network(pixels).logits for run in runs]).mean(dim=0)
@@ -88,15 +96,15 @@ def test_the_loss_is_the_divergence_from_what_the_teachers_say(
     recipe: Recipe, cases: list[Case], dealt: list[Case], folds: tuple[Path, Path]
 ) -> None:
     train_cases = [c for c in dealt if c.split in {"0", "1"}]
-    evaluate = divide(cases, None).evaluate
+    parts = divide(cases, None)
     pixels, rows_N = torch.randn(6, 3, 28, 28), torch.arange(6)
     answer_NC, hard_N = torch.randn(6, 3), torch.rand(6)
-    teachers = Teachers(taught(recipe, *folds, weight=0.3, temperature=4.0), train_cases, evaluate)
+    teachers = teachers_for(taught(recipe, *folds, weight=0.3, temperature=4.0), train_cases, parts)
     said_NC = teachers.logits(pixels, rows_N)
     p, q = (log_softmax(v.numpy() / 4.0, axis=1) for v in (said_NC, answer_NC))
     wanted = 0.7 * hard_N.numpy() + 0.3 * 16.0 * (np.exp(p) * (p - q)).sum(axis=1)
     np.testing.assert_allclose(teachers.mix(hard_N, answer_NC, pixels, rows_N), wanted, rtol=1e-4, atol=1e-5)
-    alone = Teachers(taught(recipe, *folds, weight=1.0), train_cases, evaluate)
+    alone = teachers_for(taught(recipe, *folds, weight=1.0), train_cases, parts)
     torch.testing.assert_close(alone.mix(hard_N, said_NC, pixels, rows_N), torch.zeros(6), atol=1e-5, rtol=0)
 
 
@@ -128,8 +136,10 @@ def test_teachers_that_know_what_is_judged_are_refused(
     recipe: Recipe, dealt: list[Case], folds: tuple[Path, Path]
 ) -> None:
     own = divide(dealt, "0")
-    with pytest.raises(LeakError, match=r"distillation\.teachers: .*second learnt from lesions of"):
-        Teachers(taught(recipe, *folds), own.train, own.evaluate)
+    with pytest.raises(
+        LeakError, match=r"distillation\.teachers: .*second learnt from, or was chosen by, lesions of 90"
+    ):
+        teachers_of(taught(recipe, *folds), own)
 
 
 def test_teachers_that_do_not_fit_are_refused(
@@ -137,12 +147,26 @@ def test_teachers_that_do_not_fit_are_refused(
 ) -> None:
     parts = divide(cases, None)
     with pytest.raises(RecipeError, match=r"distillation\.teachers: .*no finished run"):
-        Teachers(taught(recipe, tmp_path), parts.train, parts.evaluate)
+        teachers_for(taught(recipe, tmp_path), parts.train, parts)
     fewer = recipe.model_copy(
         update={"model": recipe.model.model_copy(update={"classes": recipe.model.classes[::-1]})}
     )
-    with pytest.raises(RecipeError, match="tells other classes apart"):
-        Teachers(taught(fewer, *folds), parts.train, parts.evaluate)
+    with pytest.raises(
+        RecipeError,
+        match=r"second has model.classes MEL, NV, BKL, this run BKL, NV, MEL|first has model.classes",
+    ):
+        teachers_for(taught(fewer, *folds), parts.train, parts)
+    other = taught(recipe.model_copy(update={"loss": LossPart(imbalance="none")}), *folds)
+    with pytest.raises(RecipeError, match=r"has loss\.imbalance logit-adjustment, this run none"):
+        teachers_for(other, parts.train, parts)
     gray = recipe.model_copy(update={"preprocess": replace(recipe.preprocess, colour="shades_of_gray")})
-    with pytest.raises(RecipeError, match="sees rgb, this run shades_of_gray"):
-        Teachers(taught(gray, *folds), parts.train, parts.evaluate)
+    with pytest.raises(RecipeError, match=r"has preprocess\.colour rgb, this run shades_of_gray"):
+        teachers_for(taught(gray, *folds), parts.train, parts)
+
+
+def test_two_cases_in_one_view_are_not_taught(recipe: Recipe) -> None:
+    values = recipe.model_dump(mode="json", exclude_none=True) | {"distillation": {"teachers": ["runs/one"]}}
+    with pytest.raises(RecipeError, match=r"augment\.cutmix_alpha must be 0 with distillation\.teachers"):
+        parse_recipe(values, name="mixed")
+    values["augment"] |= {"mixup_alpha": 0, "cutmix_alpha": 0}
+    assert parse_recipe(values, name="apart").distillation.teachers == ("runs/one",)

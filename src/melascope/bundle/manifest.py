@@ -56,12 +56,15 @@ class Architecture(_Strict):
 
 
 class TrainingData(_Strict):
+    """Of all images that the network learnt from, those of the runs it came from and of its teachers included."""
+
     sources: dict[str, int]  #: images a dataset
     n_images: int
     n_groups: int
     class_counts: dict[str, int]
     fingerprint: Sha256  #: of the sorted image sha256 sums that training saw
     audit_override: str | None = None  #: the reason given for training on a split that the audit refused
+    teachers: tuple[str, ...] = ()  #: runs that taught the network besides the labels
 
 
 class FileEntry(_Strict):

@@ -9,6 +9,7 @@ from melascope.domain.diagnosis import Diagnosis
 
 #: Ids that the ISIC archive or the makers of HAM10000 and BCN20000 gave: the same in every dataset.
 _SHARED_ID = re.compile(r"(HAM|BCN|IL|IP)_\d+")
+_ARCHIVE_ID = re.compile(r"(ISIC_\d{7})(_downsampled)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +49,12 @@ class Case:
     def group(self) -> str:
         """The most that may share a side of a split: the patient, else the lesion, else the image itself."""
         return self.patient or self.vote
+
+    @property
+    def archive_id(self) -> str | None:
+        """The image's id in the ISIC archive, the same in every dataset that took it from there; None for others."""
+        found = _ARCHIVE_ID.fullmatch(self.image_id)
+        return found[1] if found else None
 
     def _scoped(self, kind: str, identifier: str | None) -> str | None:
         """An id of a dataset's own is of that dataset; one that datasets share is the same in all of them."""

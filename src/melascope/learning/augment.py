@@ -201,7 +201,8 @@ def _hair(views: Tensor, share: float) -> Tensor:
         return views
     x, y = _coordinates(views)
     along = _uniform(m, -math.pi, math.pi, views)
-    colour = torch.rand(m, 1, 1, 1, device=views.device) * views.new_tensor([0.35, 0.27, 0.2])[:, None, None]
+    brown = views.new_tensor([0.35, 0.27, 0.2] if views.shape[1] == 3 else [0.28])[:, None, None]
+    colour = torch.rand(m, 1, 1, 1, device=views.device) * brown
     width = (
         _uniform(m, 0.6, 1.8, views).view(m, 1, 1, 1) * 2 / height
     )  # in half sides; at least a pixel is seen

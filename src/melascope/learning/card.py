@@ -152,8 +152,8 @@ def _making(recipe: Recipe, facts: Mapping[str, Any]) -> str:
             f"- Made by the recipe `{recipe.name}`, which learns nothing more: it judges the network of the run named "
             "above in its own way."
         )
-    n_teachers = len(facts.get("teachers", ()))
-    taught = f", taught by {n_teachers} other networks besides the labels" if n_teachers else ""
+    teachers = facts["training"]["teachers"]
+    taught = f", taught by the runs {', '.join(teachers)} besides the labels" if teachers else ""
     return (
         f"- Trained by the recipe `{recipe.name}`, seed {recipe.train.seed}{taught}: best of {facts['epochs']} "
         f"epochs by {facts['monitor']['name']} (epoch {facts['best_epoch'] + 1})."

@@ -10,8 +10,20 @@ import numpy as np
 from melascope.errors import LeakError, UsageError
 from melascope.evaluation.predictions import Predictions
 from melascope.learning.backbones import side_by_side
-from melascope.learning.run import Run, training_facts
-from melascope.learning.start import marks
+from melascope.learning.earlier import differences, marks
+from melascope.learning.run import Run, known_of, training_facts
+
+_ALIKE = (
+    "model.backbone",
+    "model.keep_stages",
+    "model.stem_norm",
+    "model.classes",
+    "model.mirrors",
+    "model.zooms",
+    "preprocess",
+    "loss.imbalance",
+    "loss.power",
+)
 
 
 def join_runs(runs: Sequence[Run]) -> Run:
@@ -26,45 +38,54 @@ def join_runs(runs: Sequence[Run]) -> Run:
     """
     first = runs[0]
     for run in runs[1:]:
-        for what, ours, theirs in (
-            ("classes", first.recipe.model.classes, run.recipe.model.classes),
-            ("preprocess", first.recipe.preprocess, run.recipe.preprocess),
-            ("mirrors", first.recipe.model.mirrors, run.recipe.model.mirrors),
-            ("zooms", first.recipe.model.zooms, run.recipe.model.zooms),
-        ):
-            if ours != theirs:
-                raise UsageError(
-                    f"The runs differ in {what}: {ours} and {theirs}.",
-                    remedy="Join runs that look at images in one way; a run of no epochs judges one anew in another.",
-                )
+        for key, theirs, ours in differences(run.recipe, first.recipe, _ALIKE):
+            raise UsageError(
+                f"The runs differ in {key}: {first.name} has {ours}, {run.name} {theirs}.",
+                remedy="Join runs of one recipe; a run of no epochs judges one anew with other mirrors and zooms.",
+            )
+    if len({run.predictions.logits_NC.tobytes() for run in runs}) < len(runs):
+        raise UsageError("A run is named twice.", remedy="Name each run once.")
     predictions = _mean_predictions(runs)
-    learnt = {case.image_id: replace(case, split="train") for run in runs for case in run.learnt}
-    known = marks([*learnt.values()])
-    if seen := [case.image_id for case in predictions.cases if known & marks([case])]:
+    known = known_of(runs)
+    learnt = [case for case in known if case.split == "train"]
+    in_training, in_choosing = marks(learnt), marks(known)
+    if seen := [
+        case.image_id
+        for case in predictions.cases
+        if marks([case]) & (in_training if case.split == "val" else in_choosing)
+    ]:
         raise LeakError(
-            f"The runs have learnt from lesions of {len(seen)} images that they are judged by, the first is {seen[0]}.",
+            f"The runs learnt from, or were chosen by, lesions of {len(seen)} images that they are judged by, the "
+            f"first is {seen[0]}.",
             remedy="Join runs of one split, or of its folds.",
         )
-    path_of = {case.image_id: case.path for run in runs for case in run.cases}
+    path_of = {case.image_id: case.path for case in first.cases}
     judged = [replace(case, path=path_of[case.image_id]) for case in predictions.cases]
-    overrides = [run.facts["training"]["audit_override"] for run in runs]
+    told = [run.facts["training"] for run in runs]
     classes = first.recipe.model.classes
     return Run(
+        name="+".join(run.name for run in runs),
         recipe=first.recipe.model_copy(
             update={
                 "name": f"{first.recipe.name}-ensemble",
-                "purpose": f"An ensemble of {len(runs)} networks: more accurate, and slower by as many.",
+                "purpose": f"An ensemble of {len(runs)} networks, {len(runs)} times the work of one.",
             }
         ),
         network=side_by_side([run.network for run in runs]),
         predictions=predictions,
-        cases=(*learnt.values(), *judged),
+        cases=(*learnt, *judged),
         facts={
             **first.facts,
             "fold": None,
             "members": [f"{run.recipe.name}, seed {run.recipe.train.seed}{_fold(run)}" for run in runs],
             "parameters": sum(run.facts["parameters"] for run in runs),
-            "training": training_facts([*learnt.values()], classes, next(filter(None, overrides), None)),
+            "pretrained": "; ".join(dict.fromkeys(run.facts["pretrained"] for run in runs)),
+            "training": training_facts(
+                learnt,
+                classes,
+                audit_override=next(filter(None, (facts["audit_override"] for facts in told)), None),
+                teachers=[*dict.fromkeys(name for facts in told for name in facts["teachers"])],
+            ),
         },
     )
 
@@ -76,7 +97,8 @@ def _fold(run: Run) -> str:
 def _mean_predictions(runs: Sequence[Run]) -> Predictions:
     """Of the images that every run was judged by, and calls by one split."""
     rows = [
-        {(case.image_id, case.split): row for row, case in enumerate(run.predictions.cases)} for run in runs
+        {(case.source, case.image_id, case.split): row for row, case in enumerate(run.predictions.cases)}
+        for run in runs
     ]
     common = [key for key in rows[0] if all(key in of_run for of_run in rows)]
     if not common:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import timm
 import torch
 from numpy.typing import NDArray
 
@@ -41,7 +40,6 @@ from melascope.learning.ensemble import join_runs
 from melascope.learning.familiarity import Exposure, fit_familiarity
 from melascope.learning.parity import Parity, check_parity, check_rounding
 from melascope.learning.quantise import quantise, sample_pixels
-from melascope.learning.recipe import Recipe
 from melascope.learning.run import Run, load_run
 from melascope.runtime.novelty import PREFIX
 
@@ -123,7 +121,11 @@ def export_run(
     """
     runs = [load_run(folder) for folder in folders]
     run = runs[0] if len(runs) == 1 else join_runs(runs)
-    kept = destination.with_name(f"{destination.stem}-predictions.csv") if int8 or len(runs) > 1 else None
+    kept = (
+        destination.with_name(f"{destination.name.removesuffix('.zip')}-predictions.csv")
+        if int8 or len(runs) > 1
+        else None
+    )
     judged = _judged_splits(run, calibrate_on)
     if run.facts["training"]["audit_override"] is None:
         check_no_leak(run.predictions)
@@ -194,7 +196,7 @@ def _fields(
         "architecture": Architecture(
             backbone=run.recipe.model.backbone,
             parameters=run.facts["parameters"],
-            pretrained=_first_weights(run.recipe),
+            pretrained=run.facts["pretrained"],
             mirrors=run.recipe.model.mirrors,
             zooms=run.recipe.model.zooms,
             precision="int8" if int8 else "float32",
@@ -215,6 +217,7 @@ def _fields(
                     "class_counts",
                     "fingerprint",
                     "audit_override",
+                    "teachers",
                 )
             }
         ),
@@ -268,18 +271,6 @@ def _measurement(
         },
         command=f"melascope evaluate {path} --split {split} --prior uniform{calibrated}",
     )
-
-
-def _first_weights(recipe: Recipe) -> str:
-    part = recipe.model
-    if part.start_from is not None:
-        return f"the run {Path(part.start_from).name}"
-    if part.weights == "none" or part.backbone == "simple_cnn":
-        return "none"
-    if part.weights == "timm":
-        weights = timm.get_pretrained_cfg(part.backbone)
-        return f"timm {weights.hf_hub_id if weights and weights.hf_hub_id else part.backbone}"
-    return Path(part.weights).name
 
 
 def _licence(sources: Sequence[str]) -> str:

@@ -32,12 +32,12 @@ from melascope.errors import MissingExtraError, RecipeError, UsageError
 from melascope.evaluation.predictions import Predictions, write_predictions
 from melascope.learning.cpu import keep_freed_memory
 from melascope.learning.datamodule import CaseData
+from melascope.learning.earlier import Origin, start_of, teachers_of
 from melascope.learning.losses import allowed_classes, class_counts
 from melascope.learning.module import LesionModule, validation_figures
 from melascope.learning.parts import Parts, divide
 from melascope.learning.recipe import Recipe, load_recipe
-from melascope.learning.run import training_facts
-from melascope.learning.start import start_from
+from melascope.learning.run import EARLIER, distinct, training_facts
 from melascope.learning.teachers import Teachers
 
 
@@ -73,7 +73,11 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
     parts = divide(cases, options.fold)
     folder = options.folder
     _check_monitor(recipe, parts)
+    start, teachers = start_of(recipe, parts), teachers_of(recipe, parts)
+    origin = Origin.of(recipe, start, teachers)
     checkpoint = _prepare_folder(folder, recipe, cases, options)
+    if origin.known:
+        write_cases(origin.known, folder / EARLIER)
     L.seed_everything(recipe.train.seed, verbose=False)
     data = CaseData(
         recipe,
@@ -86,18 +90,10 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
         first_epoch=_epochs_done(checkpoint),
     )
     module = LesionModule(recipe, **imbalance(recipe, data))
-    if recipe.model.start_from is not None:
-        learnt = start_from(Path(recipe.model.start_from), module.network, parts.evaluate)
-        if recipe.train.epochs == 0 and {case.image_id for case in learnt} != {
-            c.image_id for c in parts.train
-        }:
-            raise RecipeError(
-                f"train.epochs is 0, but {recipe.model.start_from} learnt from other images than "
-                "those of `train` here.",
-                remedy="Judge it anew on the split that it was trained on.",
-            )
-    if recipe.distillation.teachers:
-        module.teachers = Teachers(recipe, parts.train, parts.evaluate)
+    if start:
+        module.network.load_state_dict(start.network.state_dict())
+    if teachers:
+        module.teachers = Teachers(recipe, parts.train, teachers)
     best = ModelCheckpoint(
         dirpath=folder,
         filename="best",
@@ -130,7 +126,7 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
             "monitor": {"name": recipe.train.monitor, "value": score},
             "seconds": round(time.monotonic() - began, 1),
         }
-        _write_run_facts(folder, recipe, parts, module, options, facts)
+        _write_run_facts(folder, recipe, parts, module, options, origin, facts)
     return folder
 
 
@@ -320,8 +316,10 @@ def _write_run_facts(
     parts: Parts,
     module: LesionModule,
     options: RunOptions,
+    origin: Origin,
     facts: dict[str, Any],
 ) -> None:
+    learnt = distinct(parts.train, (case for case in origin.known if case.split == "train"))
     run = {
         "recipe": recipe.name,
         "fold": options.fold,
@@ -329,7 +327,10 @@ def _write_run_facts(
         "teachers": list(recipe.distillation.teachers),
         **facts,
         "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
-        "training": training_facts(parts.train, recipe.model.classes, options.audit_override),
+        "pretrained": origin.pretrained,
+        "training": training_facts(
+            learnt, recipe.model.classes, audit_override=options.audit_override, teachers=origin.teachers
+        ),
         "library_versions": {
             "melascope": __version__,
             "python": platform.python_version(),

@@ -113,7 +113,7 @@ class DistillationPart(_Part):
 
     teachers: tuple[str, ...] = ()
     """Folders of earlier runs that have not learnt from what this one is judged by; a case is taught by those of them
-    that have not learnt from its lesion, or by all if every one has. None: labels alone."""
+    that have not learnt from its lesion, or by all if every one has. None: labels alone. Without mixup and cutmix."""
     weight: Fraction = 0.5
     """Share of the teachers in the loss; the rest is the labels'."""
     temperature: Positive = 2.0
@@ -194,6 +194,11 @@ class Recipe(_Part):
         if self.train.cache_px < self.train_size_px:
             raise ValueError(
                 f"train.cache_px is {self.train.cache_px}, below the {self.train_size_px} px of training images"
+            )
+        if self.distillation.teachers and (self.augment.mixup_alpha or self.augment.cutmix_alpha):
+            raise ValueError(
+                "augment.mixup_alpha and augment.cutmix_alpha must be 0 with distillation.teachers: of two cases in "
+                "one view a teacher may have learnt one"
             )
         if self.augment.zoom[0] > self.augment.zoom[1]:
             raise ValueError("augment.zoom must be (smallest, largest)")

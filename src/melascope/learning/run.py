@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,34 @@ from melascope.learning.losses import allowed_classes, class_counts
 from melascope.learning.parts import divide
 from melascope.learning.recipe import Recipe, load_recipe
 
+EARLIER = (
+    "earlier.csv"  #: in a run's folder, where it has earlier runs: what these learnt from and were chosen by
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A finished training run: what is told of it, and how it is read back from its folder."""
+    """A finished training run."""
 
+    name: str  #: of its folder
     recipe: Recipe
     network: Classifier  #: on the CPU, float32, evaluation mode
     predictions: Predictions
     cases: tuple[Case, ...]  #: the split case table it was trained on
     facts: dict[str, Any]  #: run.json
+    earlier: tuple[Case, ...] = ()  #: see `known_of`
 
     @property
-    def learnt(self) -> tuple[Case, ...]:
-        """The cases that it was trained on."""
-        return divide(self.cases, self.facts.get("fold")).train
+    def learnt(self) -> list[Case]:
+        """The cases that it, or a run it came from, was trained on."""
+        own = divide(self.cases, self.facts["fold"]).train
+        return distinct(own, (case for case in self.earlier if case.split == "train"))
+
+    @property
+    def chosen_by(self) -> list[Case]:
+        """The cases by which its epoch, or that of a run it came from, was chosen."""
+        own = divide(self.cases, self.facts["fold"]).val
+        return distinct(own, (case for case in self.earlier if case.split == "val"))
 
 
 def load_run(folder: Path) -> Run:
@@ -53,6 +67,13 @@ def load_run(folder: Path) -> Run:
                 f"{folder}: {name} is missing; this is no finished run.",
                 remedy="Finish it with `melascope train ... --resume`.",
             )
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    has_earlier = facts["start_from"] is not None or bool(facts["teachers"])
+    if has_earlier and not (folder / EARLIER).exists():
+        raise UsageError(
+            f"{folder}: {EARLIER} is missing, which says what the runs before it learnt from.",
+            remedy="Copy the whole folder of the run, or train it again.",
+        )
     recipe = load_recipe(folder / "recipe.toml")
     bare = recipe.model.model_copy(update={"weights": "none"})  # all weights are in the checkpoint
     network = build_network(bare, in_chans=recipe.preprocess.channels)
@@ -61,18 +82,44 @@ def load_run(folder: Path) -> Run:
         {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
     )
     return Run(
+        name=folder.resolve().name,
         recipe=recipe,
         network=network.float().eval(),
         predictions=read_predictions(folder / "predictions.csv"),
         cases=tuple(read_cases(folder / "cases.csv")),
-        facts=json.loads((folder / "run.json").read_text(encoding="utf-8")),
+        facts=facts,
+        earlier=tuple(read_cases(folder / EARLIER)) if has_earlier else (),
     )
 
 
+def known_of(runs: Sequence[Run]) -> tuple[Case, ...]:
+    """What runs learnt from, as `train`, and were chosen by, as `val`."""
+    learnt = [replace(case, split="train") for run in runs for case in run.learnt]
+    chosen_by = [replace(case, split="val") for run in runs for case in run.chosen_by]
+    known, names = distinct(learnt, chosen_by), set[str]()
+    for number, case in enumerate(known):  # a table names no two cases alike, two datasets may
+        if case.image_id in names:
+            known[number] = replace(case, image_id=f"{case.image_id} of {case.source}")
+        names.add(known[number].image_id)
+    return tuple(known)
+
+
+def distinct(*tables: Iterable[Case]) -> list[Case]:
+    """The cases of several tables, each as it stands in the first."""
+    kept: dict[tuple[str | None, str], Case] = {}
+    for case in chain(*tables):
+        kept.setdefault((case.source, case.image_id), case)
+    return list(kept.values())
+
+
 def training_facts(
-    train: Sequence[Case], classes: Sequence[Diagnosis], audit_override: str | None
+    train: Sequence[Case],
+    classes: Sequence[Diagnosis],
+    *,
+    audit_override: str | None,
+    teachers: Sequence[str],
 ) -> dict[str, Any]:
-    """What is told of the cases that were learnt from, in run.json and the manifest."""
+    """What is told of the cases that were learnt from, here or by earlier runs, in run.json and the manifest."""
     counts_C = class_counts(allowed_classes(train, classes))
     digests = sorted(case.sha256 or "" for case in train)
     return {
@@ -84,4 +131,5 @@ def training_facts(
         "expected_class_counts": {str(c): round(float(n), 1) for c, n in zip(classes, counts_C, strict=True)},
         "fingerprint": sha256("\n".join(digests).encode()).hexdigest(),
         "audit_override": audit_override,
+        "teachers": list(teachers),
     }

@@ -8,7 +8,6 @@ learnt from it: what it says is a judgement, not a memory of the label.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,11 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from melascope.domain.case import Case
-from melascope.errors import RecipeError
 from melascope.imaging.preprocess import PreprocessSpec
+from melascope.learning.earlier import marks
 from melascope.learning.recipe import Recipe
 from melascope.learning.run import Run
-from melascope.learning.start import earlier_run, marks
 
 
 class Teachers:
@@ -30,24 +28,14 @@ class Teachers:
 
     Parameters
     ----------
-    train, judged
-        The student's cases to learn from, and those that it is validated or judged by.
-
-    Raises
-    ------
-    RecipeError
-        A teacher is no finished run, tells other classes apart, or sees colour in another way.
-    LeakError
-        A teacher learnt from a lesion or file of `judged`.
+    train
+        The student's cases to learn from.
+    runs
+        See `earlier.teachers_of`.
     """
 
-    def __init__(self, recipe: Recipe, train: Sequence[Case], judged: Sequence[Case]) -> None:
+    def __init__(self, recipe: Recipe, train: Sequence[Case], runs: Sequence[Run]) -> None:
         self._part = recipe.distillation
-        runs = [
-            earlier_run("distillation.teachers", Path(name), judged) for name in recipe.distillation.teachers
-        ]
-        for name, run in zip(recipe.distillation.teachers, runs, strict=True):
-            _check_alike(name, run, recipe)
         self._networks = [run.network.to(memory_format=torch.channels_last) for run in runs]
         self._scalings = [_scaling(recipe.preprocess, run.recipe.preprocess) for run in runs]
         learnt = [marks(run.learnt) for run in runs]
@@ -90,20 +78,6 @@ class Teachers:
         answer_NC = F.log_softmax(logits_NC.float() / degrees, dim=1)
         soft_N = F.kl_div(answer_NC, said_NC, log_target=True, reduction="none").sum(dim=1) * degrees**2
         return torch.lerp(hard_N, soft_N, self._part.weight)
-
-
-def _check_alike(name: str, run: Run, recipe: Recipe) -> None:
-    if run.recipe.model.classes != recipe.model.classes:
-        raise RecipeError(
-            f"distillation.teachers: {name} tells other classes apart.",
-            remedy="Take teachers of the same classes in the same order.",
-        )
-    if run.recipe.preprocess.colour != recipe.preprocess.colour:
-        raise RecipeError(
-            f"distillation.teachers: {name} sees {run.recipe.preprocess.colour}, this run "
-            f"{recipe.preprocess.colour}.",
-            remedy="Take teachers of the same preprocess.colour.",
-        )
 
 
 def _scaling(ours: PreprocessSpec, theirs: PreprocessSpec) -> tuple[Tensor, Tensor]:

@@ -14,19 +14,20 @@ from lightning.pytorch.callbacks import Callback as LightningCallback
 
 from melascope.domain.case import Case
 from melascope.errors import LeakError, MelascopeError, RecipeError
-from melascope.learning.backbones import Classifier, build_network
+from melascope.learning.earlier import start_of, teachers_of
 from melascope.learning.fit import RunOptions, fit
 from melascope.learning.parts import divide
-from melascope.learning.recipe import ModelPart, Recipe
+from melascope.learning.recipe import Recipe
 from melascope.learning.run import load_run
-from melascope.learning.start import start_from
 
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, cases: list[Case]) -> Path:
-    """A finished run of one epoch."""
+    """A finished run of one epoch; one image is of the ISIC archive."""
     folder = tmp_path_factory.mktemp("earlier")
-    return fit(changed(recipe, train={"epochs": 1}), cases, options(folder / "run", folder / "cache"))
+    learnt = [replace(cases[0], image_id="ISIC_0000007_downsampled"), *cases[1:]]
+    assert learnt[0].split == "train"
+    return fit(changed(recipe, train={"epochs": 1}), learnt, options(folder / "run", folder / "cache"))
 
 
 def options(folder: Path, cache: Path, **more: object) -> RunOptions:
@@ -39,8 +40,8 @@ def changed(recipe: Recipe, **parts: dict[str, object]) -> Recipe:
     )
 
 
-def network(part: ModelPart) -> Classifier:
-    return build_network(part, in_chans=3)
+def going_on(recipe: Recipe, earlier: Path) -> Recipe:
+    return changed(recipe, model={"start_from": str(earlier)})
 
 
 def test_a_run_goes_on_with_the_best_weights_of_another(
@@ -81,8 +82,14 @@ def test_no_epoch_judges_the_same_weights_by_other_views(
     with pytest.raises(MelascopeError, match="learnt from"):
         fit(asked, other, options(tmp_path / "other", cache))
     fewer = [c for c in cases if c.lesion_id != "lesion_0"]
-    with pytest.raises(RecipeError, match="learnt from other images"):
-        fit(asked, fewer, options(tmp_path / "fewer", cache))
+    assert (
+        load_run(fit(asked, fewer, options(tmp_path / "fewer", cache))).facts["training"]["n_images"] == 180
+    )
+    unseen = next(c.lesion_id for c in cases if c.split == "test")
+    more = [replace(c, split="train") if c.lesion_id == unseen else c for c in cases]
+    with pytest.raises(MelascopeError, match="learnt"):
+        fit(asked, more, options(tmp_path / "more", cache))
+    assert not (tmp_path / "more").exists()
 
 
 @pytest.mark.parametrize("name", ["cases.csv", "run.json", "best.ckpt"])
@@ -92,16 +99,24 @@ def test_a_run_that_has_not_ended_is_refused(
     shutil.copytree(earlier, tmp_path / "run")
     (tmp_path / "run" / name).unlink()
     with pytest.raises(MelascopeError, match=name):
-        start_from(tmp_path / "run", network(recipe.model), divide(cases, None).evaluate)
+        start_of(going_on(recipe, tmp_path / "run"), divide(cases, None))
 
 
-def test_a_network_that_does_not_fit_is_refused(earlier: Path, recipe: Recipe, cases: list[Case]) -> None:
-    judged = divide(cases, None).evaluate
-    fewer = recipe.model.model_copy(update={"classes": recipe.model.classes[:2]})
-    with pytest.raises(RecipeError, match=r"2 tensors .* do not fit, the first is 'head\.bias'"):
-        start_from(earlier, network(fewer), judged)
-    with pytest.raises(RecipeError, match="do not fit"):
-        start_from(earlier, build_network(recipe.model, in_chans=1), judged)
+def test_a_network_that_does_not_fit_is_refused(
+    earlier: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    fewer = changed(going_on(recipe, earlier), model={"classes": recipe.model.classes[:2]})
+    with pytest.raises(RecipeError, match=r"has model.classes MEL, NV, BKL, this run MEL, NV\."):
+        fit(fewer, cases, options(tmp_path / "fewer", earlier.parent / "cache"))
+    assert not (tmp_path / "fewer").exists()
+    gray = going_on(
+        recipe.model_copy(
+            update={"preprocess": replace(recipe.preprocess, colour="grayscale", mean=(0.5,), std=(0.25,))}
+        ),
+        earlier,
+    )
+    with pytest.raises(RecipeError, match=r"has preprocess.channels 3, this run 1\."):
+        start_of(gray, divide(cases, None))
 
 
 @pytest.mark.parametrize(
@@ -110,21 +125,59 @@ def test_a_network_that_does_not_fit_is_refused(earlier: Path, recipe: Recipe, c
         lambda seen, new: replace(new, lesion_id=seen.lesion_id),
         lambda seen, new: replace(new, sha256=seen.sha256),
         lambda seen, _new: replace(seen, image_id="another name", lesion_id=None),
+        lambda _seen, new: replace(new, image_id="ISIC_0000007", source="another dataset"),
     ],
-    ids=["another image of the lesion", "the same file", "under another name"],
+    ids=["another image of the lesion", "the same file", "under another name", "of the archive"],
 )
 def test_a_network_that_learnt_what_is_judged_is_refused(
     earlier: Path, recipe: Recipe, cases: list[Case], disguise: Callable[[Case, Case], Case]
 ) -> None:
     parts = divide(cases, None)
-    judged = [*parts.evaluate, disguise(parts.train[0], parts.val[0])]
-    begun = network(recipe.model)
-    before = begun.head.weight.clone()
+    known = disguise(parts.train[0], replace(parts.val[0], lesion_id=None, sha256=None, image_id="new"))
+    judged = replace(parts, evaluate=(*parts.evaluate, known))
     with pytest.raises(
-        LeakError, match=f"1 images that this run is judged by, the first is {judged[-1].image_id}"
+        LeakError, match=f"1 images that this run is judged by, the first is {known.image_id}"
     ):
-        start_from(earlier, begun, judged)
-    assert torch.equal(begun.head.weight, before)
+        start_of(going_on(recipe, earlier), judged)
+
+
+def test_what_an_earlier_run_was_chosen_by_is_no_test(
+    earlier: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    other = {"val": "test", "test": "val"}
+    redealt = [replace(case, split=other.get(str(case.split), case.split)) for case in cases]
+    with pytest.raises(
+        LeakError, match=f"chosen by, lesions of {sum(c.split == 'val' for c in cases)} images"
+    ):
+        start_of(going_on(recipe, earlier), divide(redealt, None))
+
+
+def test_what_a_run_knows_is_handed_down(
+    earlier: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    """A lesion that only the first of three runs learnt is refused as a test of the third, whatever it took."""
+    lost = {"lesion_0", "lesion_1"}
+    fewer = [c for c in cases if c.lesion_id not in lost]
+    cache = earlier.parent / "cache"
+    short = changed(recipe, train={"epochs": 1}, augment={"mixup_alpha": 0.0, "cutmix_alpha": 0.0})
+    taught = changed(short, distillation={"teachers": (str(earlier),)})
+    for name, asked in (("went-on", going_on(short, earlier)), ("was-taught", taught)):
+        folder = fit(asked, [replace(c, source="elsewhere") for c in fewer], options(tmp_path / name, cache))
+        run = load_run(folder)
+        own = run.facts["training"]
+        assert own["sources"] == {"elsewhere": 176, "drawn": 180}
+        assert own["n_images"] == 356
+        assert own["teachers"] == (["run"] if name == "was-taught" else [])
+        assert run.facts["pretrained"] == ("none" if name == "was-taught" else "none, then the run run")
+        assert len({c.image_id for c in run.earlier}) == len(run.earlier) == 240
+        redealt = [replace(c, split="test") if c.lesion_id in lost else c for c in cases]
+        parts = divide(redealt, None)
+        for again in (going_on(recipe, folder), changed(short, distillation={"teachers": (str(folder),)})):
+            with pytest.raises(LeakError, match="lesions of 4 images"):
+                start_of(again, parts) or teachers_of(again, parts)
+        (folder / "earlier.csv").unlink()
+        with pytest.raises(RecipeError, match=r"earlier\.csv is missing"):
+            start_of(going_on(recipe, folder), divide(fewer, None))
 
 
 def test_a_run_that_validates_on_what_the_earlier_one_learnt_is_refused(
