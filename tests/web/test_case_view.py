@@ -129,6 +129,44 @@ def test_with_a_stated_prevalence_a_row_tells_no_other_number_and_the_case_says_
 
 
 @pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        (
+            "en",
+            "At the stated prevalence, 30 %, the probability of melanoma is 12.3 %, which reaches the threshold "
+            "of 9.0 %.",
+        ),
+        (
+            "de",
+            "Bei der angegebenen Prävalenz von 30 % erreicht die Melanomwahrscheinlichkeit von 12,3 % die Schwelle "
+            "von 9,0 %.",
+        ),
+        (
+            "es",
+            "Con la prevalencia indicada (30 %), la probabilidad de melanoma (12,3 %) alcanza el umbral (9,0 %).",
+        ),
+    ],
+)
+def test_that_the_stated_prevalence_alone_forbids_reassurance_is_told(
+    assessed: Assessment, tiny_bundle: Bundle, language: str, told: str
+) -> None:
+    reasons = (
+        reason(
+            "reached-at-stated-prevalence", prevalence=0.3, probability=0.1234, threshold=0.09, decimals=1
+        ),
+        reason("malignancy-not-excluded", diagnoses="MEL"),
+        reason("score-below", score=0.0312, threshold=0.09, decimals=1, calibration_prevalence=0.11),
+    )
+    tongue = messages(language)
+    sharp = replace(assessed, images=(replace(assessed.images[0], quality=()),), reasons=reasons)
+    view = case_view(sharp, tiny_bundle.manifest, tongue)
+    shown = [text.replace("\N{NO-BREAK SPACE}", " ") for text in view.reasons]
+    assert shown[0] == told
+    assert "11 %" in shown[2]
+    assert view.note == tongue.reason(reasons[1])  # the row has its number already
+
+
+@pytest.mark.parametrize(
     ("decision", "first"), [(Decision.REFER, "ppv"), (Decision.UNCERTAIN, "npv"), (Decision.NO_SIGN, "npv")]
 )
 def test_the_predictive_value_of_the_decisions_side_comes_first(

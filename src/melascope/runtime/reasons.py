@@ -29,8 +29,8 @@ SENTENCES: Mapping[str, str] = {
         "melanoma is {score}, at the threshold of {threshold}, which counts as above."
     ),
     "score-below-in-calibration": (
-        "The decision is made at the prevalence of calibration, {calibration_prevalence}: there the probability of "
-        "melanoma is {score}, below the threshold of {threshold}."
+        "At the prevalence of calibration, {calibration_prevalence}, the probability of melanoma is {score}, below the "
+        "threshold of {threshold}."
     ),
     "sensitivity-promised": (
         "The threshold is set so that at least {target} of melanomas are referred, with {confidence} confidence: "
@@ -51,6 +51,10 @@ SENTENCES: Mapping[str, str] = {
         "The threshold aims at sparing {target} of other lesions a referral, which {n_other} lesions are too few to "
         "promise: on them and {n_melanoma} melanomas it found {sensitivity} of the melanomas (95 % interval {low} "
         "to {high}) and spared {specificity} of the others."
+    ),
+    "reached-at-stated-prevalence": (
+        "At the stated prevalence, {prevalence}, the probability of melanoma is {probability}, which reaches the "
+        "threshold of {threshold}."
     ),
     "stated-prevalence": "At the stated prevalence, {prevalence}, the probability of melanoma is {probability}.",
     "stated-prevalence-in-calibration": (
@@ -141,14 +145,15 @@ def explain(
     at = {} if stated_prevalence is None else {"calibration_prevalence": calibration_prevalence}
     told += [_comparison(score, point.threshold, **at), _promise(point)]
     if stated_prevalence is not None:
-        told.append(
-            reason(
-                "stated-prevalence",
-                prevalence=stated_prevalence,
-                probability=float(probabilities[Diagnosis.MEL]),
-                **(at if decision is Decision.REFER else {}),
-            )
-        )
+        shown = float(probabilities[Diagnosis.MEL])
+        decimals = _decimals_apart(shown, point.threshold)
+        stated = {"prevalence": stated_prevalence, "probability": shown, "decimals": decimals}
+        if decision is Decision.REFER:
+            told.append(reason("stated-prevalence", **stated, **at))
+        elif point.refers(shown):  # reason enough for the decision, so that it comes first
+            told.insert(0, reason("reached-at-stated-prevalence", **stated, threshold=point.threshold))
+        else:
+            told.append(reason("stated-prevalence", **stated))
     if plausible:
         told.append(reason("not-excluded", diagnoses=" ".join(plausible)))
     return tuple(told)

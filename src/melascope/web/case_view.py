@@ -224,8 +224,10 @@ def _set_in_words(assessment: Assessment, tongue: Messages) -> str | None:
 def _note(images: Sequence[ImageView], reasons: Sequence[tuple[str, str]]) -> str | None:
     """A finding, else a reason; where a prevalence was stated none that tells another number than the row's own."""
     findings = [f.text for image in images for f in image.findings if f.severity != "note"]
-    stated = any(code == "stated-prevalence" for code, _ in reasons)
-    told = (text for code, text in reasons if not (stated and code.startswith(("score-", "stated-"))))
+    of_stated = {code for code, _ in reasons if code.endswith("stated-prevalence")}
+    told = (
+        text for code, text in reasons if not (of_stated and (code.startswith("score-") or code in of_stated))
+    )
     return next(iter(findings), None) or next(told, None)
 
 

@@ -21,7 +21,7 @@ from melascope.domain.diagnosis import Diagnosis
 from melascope.domain.image import RgbImage
 from melascope.errors import BundleError, UnreadablePathError, UsageError
 from melascope.imaging.preprocess import preprocess
-from melascope.runtime.assessor import Assessor
+from melascope.runtime.assessor import Assessor, SeenImage
 
 Make = Callable[..., Bundle]
 
@@ -96,6 +96,41 @@ def test_a_stated_prevalence_moves_the_probability_and_never_a_referral(
         odds(plain.melanoma_probability) * gain, rel=1e-9
     )
     assert plain.melanoma_probability == pytest.approx(plain.melanoma_score)
+
+
+def concluded(
+    bundle: Bundle, melanoma: float, other: Diagnosis = Diagnosis.NV, *, stated: float | None = None
+) -> Assessment:
+    """Of a flawless photograph in which the network sees melanoma so probably, else one other diagnosis."""
+    assessor = Assessor(bundle, threads=1)
+    classes, calibration = bundle.manifest.classes, bundle.manifest.calibration
+    share = {Diagnosis.MEL: melanoma, other: 1 - melanoma - 1e-9 * len(classes)}
+    fitted_C = np.array([share.get(diagnosis, 1e-9) for diagnosis in classes])
+    logits_C = (np.log(fitted_C) - calibration.bias_C) / calibration.scale_C
+    image = dataclasses.replace(assessor.prepare(drawn(0)), quality=())
+    return assessor.conclude(image, SeenImage(logits_C, None, None), assessor.terms(of_melanoma=stated))
+
+
+@pytest.mark.parametrize(
+    ("melanoma", "stated", "decision", "codes"),
+    [
+        (0.04, None, Decision.NO_SIGN, {"score-below"}),
+        (0.04, 0.05, Decision.NO_SIGN, {"score-below", "stated-prevalence"}),
+        (
+            0.04, 0.5, Decision.UNCERTAIN,
+            {"reached-at-stated-prevalence", "malignancy-not-excluded", "score-below"},
+        ),
+        (0.4, 0.5, Decision.REFER, {"score-above", "stated-prevalence"}),
+        (0.4, 0.001, Decision.REFER, {"score-above", "stated-prevalence"}),
+    ],
+)  # fmt: skip
+def test_it_is_told_at_which_prevalence_the_threshold_is_reached(
+    tiny_bundle: Bundle, melanoma: float, stated: float | None, decision: Decision, codes: set[str]
+) -> None:
+    assessment = concluded(tiny_bundle, melanoma, stated=stated)
+    assert assessment.decision is decision
+    assert {why.code for why in assessment.reasons if not why.code.endswith("promised")} == codes
+    assert assessment.melanoma_score == pytest.approx(melanoma)
 
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.1, 1.5, float("nan")])

@@ -78,12 +78,47 @@ def test_with_a_stated_prevalence_both_probabilities_are_told_apart() -> None:
         "The decision is made at the prevalence of calibration, 11 %: there the probability of melanoma is 23.0 %, "
         "above the threshold of 9.0 %."
     )
-    alone = "At the stated prevalence, 1 %, the probability of melanoma is 3 %."
+    alone = "At the stated prevalence, 1 %, the probability of melanoma is 2.6 %."
     assert shown.text == f"{alone} It never takes a referral away, since the decision is made at 11 %."
-    spared = told(
-        0.02, decision=Decision.NO_SIGN, shown={Diagnosis.MEL: 0.026, Diagnosis.NV: 0.974}, stated=0.14
+    below, _, shown = told(0.02, shown={Diagnosis.MEL: 0.026, Diagnosis.NV: 0.974}, stated=0.14)
+    assert below.text == (
+        "At the prevalence of calibration, 11 %, the probability of melanoma is 2.0 %, below the threshold of 9.0 %."
     )
-    assert spared[2].text == "At the stated prevalence, 14 %, the probability of melanoma is 3 %."
+    assert shown.text == "At the stated prevalence, 14 %, the probability of melanoma is 2.6 %."
+
+
+def doubted(probability: float) -> tuple[Reason, ...]:
+    """Below the threshold at the calibration's prevalence, at or above it at the one stated."""
+    return told(
+        0.0312,
+        "malignancy-not-excluded",
+        decision=Decision.UNCERTAIN,
+        likeliest=Diagnosis.MEL,
+        shown={Diagnosis.MEL: probability, Diagnosis.NV: 1 - probability},
+        stated=0.3,
+    )
+
+
+def test_what_reaches_the_threshold_at_the_stated_prevalence_alone_is_told_first() -> None:
+    reached, doubt, below, _ = doubted(0.1234)
+    assert reached.text == (
+        "At the stated prevalence, 30 %, the probability of melanoma is 12.3 %, which reaches the threshold of 9.0 %."
+    )
+    assert doubt.code == "malignancy-not-excluded"
+    assert below.text == (
+        "At the prevalence of calibration, 11 %, the probability of melanoma is 3.1 %, below the threshold of 9.0 %."
+    )
+    assert "decision is made" not in " ".join(why.text for why in (reached, doubt, below))
+
+
+@given(st.floats(0.09, 1))
+def test_what_reaches_the_threshold_never_looks_equal_where_it_is_above(probability: float) -> None:
+    shown = re.search(
+        r"melanoma is (.*), which reaches the threshold of (.*)\.$", doubted(probability)[0].text
+    )
+    assert shown is not None
+    if probability - 0.09 > 1e-8:
+        assert shown[1] != shown[2]
 
 
 def test_malignant_diagnoses_are_not_passed_over() -> None:
