@@ -177,8 +177,9 @@ class Assessor:
             One of the bundle's; None: its default.
         of_melanoma
             Share of melanomas among the lesions of the place where the images are from, above 0 and below
-            1; it moves the probabilities shown and never takes a referral away; where it makes a malignant
-            diagnosis the most probable, nobody is reassured. None: that of the calibration cases.
+            1; it moves the probabilities shown and never takes a referral away; where melanoma then reaches the
+            threshold, or a malignant diagnosis is the most probable, nobody is reassured. None: that of the
+            calibration cases.
 
         Raises
         ------
@@ -248,15 +249,15 @@ class Assessor:
         suspects = [manifest.classes[int(p_C.argmax())] for p_C in (fitted_C, shown_C)]
         if terms.stated and terms.point.refers(probabilities[Diagnosis.MEL]):
             suspects.append(Diagnosis.MEL)
-        plausible = self._plausible(fitted_C, suspected=referred or Diagnosis.MEL in suspects)
         novelty = self._novelty_of(seen)
         decision, causes = triage(
             referred=referred,
             suspects=suspects,
-            plausible=plausible,
+            plausible=self._plausible(fitted_C),
             familiarity=novelty.familiarity if novelty else "familiar",
             severities={finding.severity for finding in image.quality},
         )
+        plausible = self._plausible(fitted_C, suspected=referred or Diagnosis.MEL in suspects)
         assessed = decision is not Decision.CANNOT_ASSESS
         return Assessment(
             images=(
@@ -358,8 +359,10 @@ class Assessor:
                 )
         return answers
 
-    def _plausible(self, fitted_C: NDArray[np.float64], *, suspected: bool) -> tuple[Diagnosis, ...] | None:
-        """The prediction set, the most probable first.
+    def _plausible(
+        self, fitted_C: NDArray[np.float64], *, suspected: bool = False
+    ) -> tuple[Diagnosis, ...] | None:
+        """The prediction set, the most probable first; as it is shown where melanoma is suspected.
 
         What is referred for melanoma does not exclude melanoma, even at an operating point of more sensitivity than
         the set's coverage, nor does what is suspected of it at the stated prevalence; a set that holds more keeps its

@@ -133,6 +133,31 @@ def test_it_is_told_at_which_prevalence_the_threshold_is_reached(
     assert assessment.melanoma_score == pytest.approx(melanoma)
 
 
+@pytest.mark.parametrize(
+    ("melanoma", "stated", "decision", "held"),
+    [
+        (0.04, None, Decision.UNCERTAIN, ()),
+        (0.04, 0.5, Decision.UNCERTAIN, (Diagnosis.MEL,)),
+        (0.4, None, Decision.REFER, (Diagnosis.MEL,)),
+    ],
+)
+def test_that_no_diagnosis_fits_is_told_of_suspected_melanomas_too(
+    tmp_path: Path,
+    make_bundle: Make,
+    melanoma: float,
+    stated: float | None,
+    decision: Decision,
+    held: tuple[Diagnosis, ...],
+) -> None:
+    nothing_fits = {"coverage": 0.9, "floor_C": (0.99,) * 7, "n_lesions_C": (100,) * 7}
+    bundle = make_bundle(tmp_path / "b.zip", conformal=nothing_fits)
+    assessment = concluded(bundle, melanoma, stated=stated)
+    assert assessment.decision is decision
+    assert "no-diagnosis-fits" in {why.code for why in assessment.reasons}
+    assert assessment.prediction_set is not None
+    assert assessment.prediction_set.diagnoses == held
+
+
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.1, 1.5, float("nan")])
 def test_an_impossible_prevalence_is_refused(tiny_bundle: Bundle, prevalence: float) -> None:
     with pytest.raises(UsageError, match="prevalence"):
