@@ -10,8 +10,11 @@ from pathlib import Path
 import click
 import pytest
 
+from melascope.cli.assess import command as assess
 from melascope.cli.main import main
 from melascope.domain.diagnosis import Diagnosis
+from melascope.runtime.assessor import Assessor
+from melascope.web.api import Options
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -57,6 +60,24 @@ def test_every_link_and_recipe_in_the_documents_exists(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
     for recipe in re.findall(r"recipes/[\w.-]+\.toml", text):
         assert (ROOT / recipe).exists(), f"{page.name} names {recipe}"
+
+
+def told_of_a_stated_prevalence() -> list[str]:
+    (option,) = (option for option in assess.params if option.name == "prevalence")
+    assert isinstance(option, click.Option)
+    return [
+        Assessor.terms.__doc__ or "",
+        Options.model_fields["prevalence"].description or "",
+        option.help or "",
+        *(page.read_text() for page in PAGES if "referral away" in " ".join(page.read_text().split())),
+    ]
+
+
+@pytest.mark.parametrize("text", told_of_a_stated_prevalence(), ids=lambda text: text[:40])
+def test_what_a_stated_prevalence_does_to_a_decision_is_told_whole(text: str) -> None:
+    told = " ".join(text.split())
+    assert "takes a referral away" in told
+    assert re.search("nobody is reassured|reassurance away|adds doubt", told)
 
 
 def unfilled_markers(text: str) -> list[str]:

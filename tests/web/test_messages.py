@@ -41,6 +41,13 @@ def test_no_text_is_empty_or_holds_what_steers_a_page(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_what_a_stated_prevalence_does_to_a_decision_is_told_whole(language: str) -> None:
+    tongue = messages(language)
+    for decision in (Decision.NO_SIGN, Decision.UNCERTAIN):
+        assert tongue(f"decision.{decision}") in tongue("terms.prevalence_hint")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_code_that_can_be_shown_has_its_words(language: str) -> None:
     texts = messages(language).texts
     assert {f"reason.{code}" for code in SENTENCES} <= set(texts)

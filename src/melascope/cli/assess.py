@@ -46,7 +46,8 @@ _AT_ONCE = 4  # full-size photographs in memory
     "--prevalence",
     type=float,
     metavar="FRACTION",
-    help="Share of melanomas among your lesions; moves probabilities, never takes a referral away.",
+    help="Share of melanomas among your lesions; moves probabilities, never takes a referral away, may take "
+    "a reassurance away.",
 )
 @click.option(
     "--lesion", "one_lesion", is_flag=True, help="All images show the same lesion: one answer for it."

@@ -68,8 +68,9 @@ class Options(BaseModel):
     prevalence: Fraction | None = Field(
         None,
         description=(
-            "Share of melanomas among your lesions, a fraction: 0.05 for 5 %. Moves probabilities and never takes "
-            "a referral away."
+            "Share of melanomas among your lesions, a fraction: 0.05 for 5 %. Moves probabilities. Never takes a "
+            "referral away, but where melanoma then reaches the threshold, or a malignant diagnosis is the most "
+            "probable, nobody is reassured."
         ),
         examples=[0.05],
     )
