@@ -27,7 +27,12 @@ def browser() -> Iterator[Browser]:
         try:
             started = playwright.chromium.launch(
                 executable_path=system,
-                args=["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+                args=[
+                    "--no-sandbox",
+                    "--use-fake-device-for-media-stream",
+                    "--use-fake-ui-for-media-stream",
+                    "--host-resolver-rules=MAP *.example 127.0.0.1",
+                ],
             )
         except sync_api.Error as fault:
             pytest.skip(f"no Chromium: {fault.message.splitlines()[0]}")

@@ -204,6 +204,31 @@ def test_without_javascript_a_form_and_a_page_of_results(open_page: Open, photog
     assert page.locator("img.shot[src^='data:image/jpeg']").count() == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "inside"),
+    [
+        ("localhost", "", True),
+        ("clinic.example", "", False),
+        ("clinic.example", "insecure_cookies = true\n", True),
+    ],
+)
+def test_signing_in_without_tls(
+    browser: Browser, tiny_bundle_path: Path, tmp_path: Path, name: str, setting: str, inside: bool
+) -> None:
+    config = f'{setting}[users.ana]\npassword = "{hash_password(PASSWORD)}"\n'
+    with LiveServer(tiny_bundle_path, tmp_path, "--host", "0.0.0.0", config=config) as server:
+        context = browser.new_context(locale="en-GB")
+        page = context.new_page()
+        page.goto(f"{server.address}/".replace("0.0.0.0", name))
+        page.fill("#name", "ana")
+        page.fill("#password", PASSWORD)
+        page.press("#password", "Enter")
+        expect(page.locator("#drop" if inside else "main")).to_be_visible()
+        if not inside:
+            expect(page.locator("main")).to_contain_text("Signing in needs TLS")
+        context.close()
+
+
 def test_a_session_that_ends_loses_no_result(
     browser: Browser, tiny_bundle_path: Path, tmp_path: Path, photographs: Photographs
 ) -> None:

@@ -195,7 +195,9 @@ def test_over_tls_cookies_keep_to_it_and_to_this_host(
     ("base", "address", "settings", "told"),
     [
         ("http://clinic.example", "192.0.2.7", {}, True),
+        ("http://clinic.example", "127.0.0.1", {}, True),
         ("http://localhost", "127.0.0.1", {}, False),
+        ("http://localhost", "192.0.2.7", {}, False),  # of a tunnel, or of a container's host
         ("https://clinic.example", "192.0.2.7", {}, False),
         ("http://clinic.example", "192.0.2.7", {"insecure_cookies": True}, False),
     ],

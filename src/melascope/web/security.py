@@ -271,12 +271,15 @@ def _from_ourselves(request: Request) -> bool:
 
 
 def _keeps_no_cookies(request: Request) -> bool:
-    """Whether a browser that sent this drops our cookies: they are for TLS, and this came without, from afar."""
+    """Whether a browser that sent this drops our cookies: they are for TLS, and it asked without.
+
+    Chromium and Firefox keep them even so under the names of loopback, whatever address that comes from.
+    """
     settings: Settings = request.app.state.settings
     return (
         settings.secure_cookies
         and request.url.scheme == "http"
-        and not is_loopback(identify(request).address)
+        and not is_loopback(request.url.hostname or "")
     )
 
 
