@@ -404,6 +404,8 @@ def test_below_a_base_path_every_link_leads_there(
     client = make_client(base_path="/mole")
     bare = client.get("/mole")
     assert (bare.status_code, bare.headers["location"]) == (307, "/mole/")
+    asked = client.get("/mole?lang=de&a=%20b%0d%0a")
+    assert (asked.status_code, asked.headers["location"]) == (307, "/mole/?lang=de&a=%20b%0d%0a")
     assert client.post("/mole").status_code == 404
     html = client.get("/mole/").text
     for tag, attributes in Tags(html).tags:

@@ -92,7 +92,8 @@ class Edge:
         try:
             self._enter(scope, headers)
             if scope["path"] == self._settings.base_path and scope["method"] == "GET":
-                await RedirectResponse(f"{scope['path']}/")(scope, body, answer)
+                query = f"?{request.url.query}" if request.url.query else ""
+                await RedirectResponse(f"{scope['path']}/{query}")(scope, body, answer)
             else:
                 await self._app(scope, body, answer)
         except ClientDisconnect:
