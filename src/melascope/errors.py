@@ -179,7 +179,8 @@ class UnauthenticatedError(RequestError):
 
 
 class ForbiddenError(RequestError):
-    """Signed in, but not for this; or a request that another site may have made."""
+    """Signed in, but not for this; a request that another site may have made; or, where nobody has to sign in, one
+    that came through a proxy."""
 
     code = "forbidden"
     http_status = 403

@@ -289,6 +289,21 @@ def test_the_names_of_loopback_are(client: TestClient, host: str) -> None:
     assert client.get(f"{API}/health", headers={"Host": host}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "x-forwarded-host", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"]
+)
+@pytest.mark.parametrize("path", [f"{API}/health", "/"])
+def test_what_comes_through_a_proxy_is_refused_where_nobody_has_to_sign_in(
+    client: TestClient, guarded: TestClient, header: str, path: str
+) -> None:
+    answer = client.get(path, headers={header: "203.0.113.9"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert header.lower() in answer.json()["detail"]
+    assert "--new-user" in answer.json()["remedy"]
+    assert client.get(path, headers={"accept": "text/html", header: ""}).status_code == 403
+    assert guarded.get(f"{API}/health", headers={header: "203.0.113.9"}).status_code == 200
+
+
 # --- guessing ----------------------------------------------------------------------------------------------
 
 

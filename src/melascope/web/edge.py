@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import time
 import traceback
 import uuid
@@ -18,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from melascope.errors import MelascopeError, RequestError
+from melascope.errors import ForbiddenError, MelascopeError, RequestError
 from melascope.web import metrics, problems
 from melascope.web.security import set_cookie
 from melascope.web.settings import Settings
@@ -27,6 +28,7 @@ from melascope.web.uploads import Body, Buffers
 _LOG = logging.getLogger("melascope.web")
 _LINGER_S, _LINGER_BYTES = 2.0, 64 * 1024**2  # for a client that is still sending to read its refusal
 _VISITOR_S = 24 * 3600
+_OF_PROXIES = re.compile("forwarded|via|x-real-ip|x-forwarded-.*")  # headers that they add
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -115,6 +117,13 @@ class Edge:
             raise RequestError(
                 "This server does not go by the name that the request states as its host.",
                 remedy="Use the address that the server was started with, or allow the name: --allowed-hosts.",
+            )
+        by_proxy = next(filter(_OF_PROXIES.fullmatch, headers), None)
+        if by_proxy is not None and not self._settings.authenticates:
+            raise ForbiddenError(
+                f"By its header {by_proxy[:100]!r} the request came through a proxy, and nobody has to sign in here.",
+                remedy="Whoever runs this server adds users or tokens (`melascope serve --new-user NAME`) and names "
+                "the proxy in trusted_proxies.",
             )
         if "transfer-encoding" in headers and "content-length" in headers:
             raise RequestError(  # RFC 9112, 6.1: a proxy before us may have taken the other for true
