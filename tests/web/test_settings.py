@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import argon2
 import pytest
 
 from melascope.errors import UsageError
-from melascope.web.sessions import hash_password
+from melascope.web.sessions import can_be_verified, hash_password
 from melascope.web.settings import LOOPBACK_NAMES, Settings, is_loopback, load_settings
 
 TOKEN = f'[tokens.pacs]\nsha256 = "{"0" * 64}"'
@@ -24,6 +25,17 @@ DAMAGED = (
     WHOLE.replace("m=19456", "m=7"),
     WHOLE.replace("t=2", "t=0"),
     WHOLE.replace("p=1", "p=0"),
+    WHOLE.replace("p=1", "p=17"),
+    WHOLE.replace("p=1", "p=16").replace("m=19456", "m=127"),
+    WHOLE.replace("m=19456", "m=131073"),
+    WHOLE.replace("m=19456", "m=4294967295"),
+    WHOLE.replace("m=19456", "m=" + "9" * 5000),
+    WHOLE.replace("m=19456", "m=019456"),
+    WHOLE.replace("t=2", "t=11"),
+    WHOLE.replace("t=2", "t=\N{FULLWIDTH DIGIT TWO}"),
+    WHOLE.replace("pDJr", "p\N{LATIN SMALL LETTER E WITH ACUTE}Jr"),
+    f"{WHOLE[:-1]}p",
+    f"{WHOLE}\\n",
 )
 
 
@@ -36,6 +48,13 @@ def test_an_option_wins_over_the_environment_and_that_over_the_file(tmp_path: Pa
     assert settings.allowed_hosts == ("localhost",)
     named = load_settings({}, environment={"MELASCOPE_SERVE_CONFIG": str(file)})
     assert named.queue == 7
+
+
+@pytest.mark.parametrize("parameters", [{}, {"memory_cost": 2**17, "time_cost": 10, "parallelism": 16}])
+def test_whole_hashes_of_bounded_cost_are_taken(parameters: dict[str, int]) -> None:
+    whole = argon2.PasswordHasher(**parameters).hash("x")
+    assert can_be_verified(whole)
+    assert argon2.PasswordHasher().verify(whole, "x")
 
 
 def test_lists_may_come_with_commas() -> None:

@@ -36,10 +36,11 @@ def _listed(value: object) -> object:
 
 
 def _whole(password_hash: str) -> str:
-    """One that is cut off or altered would keep its user out without a word."""
+    """One that is cut off or altered would keep its user out without a word, or take the machine's memory."""
     if not can_be_verified(password_hash):
         raise ValueError(
-            "this is no whole Argon2id hash; make it anew with `melascope serve --new-user NAME`"
+            "this is no whole Argon2id hash of at most 128 MiB, 10 passes and 16 lanes; make it anew with "
+            "`melascope serve --new-user NAME`"
         )
     return password_hash
 
