@@ -228,9 +228,11 @@ def test_photographs_are_of_one_lesion_only_where_it_is_said(
     refused = client.post(path, files=two, headers=FRAGMENT)
     assert (refused.status_code, refused.json()["code"]) == (400, "request")
     assert messages("en")("upload.lesion") in refused.json()["remedy"]
-    page = client.post("/report.pdf", files=two, headers={"Accept": "text/html"})
-    assert page.status_code == 400
-    assert "2 photographs are given" in page.text
+    for language in LANGUAGES:
+        page = client.post(f"/report.pdf?lang={language}", files=two, headers={"Accept": "text/html"})
+        assert page.status_code == 400
+        assert "2 photographs are given" in page.text
+        assert messages(language)("upload.lesion") in page.text  # the words beside the box
     assert client.post(path, files=two, data={"lesion": "1"}, headers=FRAGMENT).status_code == 200
 
 

@@ -106,7 +106,7 @@ async def assess(request: Request) -> Response:
 async def report(request: Request) -> Response:
     """The report of one lesion. Nothing is stored, so that its photographs are sent again."""
     form = await _photographs(request)
-    _refuse_several_lesions(form)
+    _refuse_several_lesions(request, form)
     service: AssessmentService = request.app.state.service
     assessment = await _assessed(service, form, form.files)
     photographs = [await service.preview(upload, side_px=REPORT_SIDE_PX) for upload in form.files]
@@ -222,17 +222,17 @@ async def _photographs(request: Request) -> Form:
     return form
 
 
-def _refuse_several_lesions(form: Form) -> None:
+def _refuse_several_lesions(request: Request, form: Form) -> None:
     """One answer is of one lesion: photographs of others would get into its record."""
     if len(form.files) > 1 and "lesion" not in form.fields:
         raise RequestError(
             f"{len(form.files)} photographs are given, and nothing says that they show one lesion.",
-            remedy='Choose one photograph, or tick "These photographs show one lesion".',
+            remedy=f'Choose one photograph, or tick "{_tongue(request)("upload.lesion")}".',
         )
 
 
 async def _fragment(request: Request, form: Form) -> Response:
-    _refuse_several_lesions(form)
+    _refuse_several_lesions(request, form)
     case, jsonable = await _shown(request, form, form.files, preview_all=False)
     html = _TEMPLATES.get_template("case.html").render(
         **_frame(request), case=case, jsonable=jsonable, urgency=URGENCY.index
