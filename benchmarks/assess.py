@@ -60,6 +60,7 @@ def main() -> None:
         weights="none",
         classes=bundle.manifest.classes,
         mirrors=bundle.manifest.architecture.mirrors,
+        zooms=bundle.manifest.architecture.zooms,
     )
     network = build_network(part, in_chans=spec.channels).eval()
     tensor = torch.from_numpy(np.array(pixels))

@@ -28,6 +28,7 @@ part = ModelPart(
     weights="none",
     classes=manifest.classes,
     mirrors=manifest.architecture.mirrors,
+    zooms=manifest.architecture.zooms,
 )
 network = build_network(part, in_chans=spec.channels).eval()
 mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))

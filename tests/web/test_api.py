@@ -21,8 +21,7 @@ from melascope.errors import MelascopeError
 from melascope.imaging.decode import decode_image
 from melascope.runtime.assessment_json import from_json, from_jsonable, json_schema
 from melascope.runtime.assessor import Assessor
-from melascope.web import api, problems
-from melascope.web.assets import PATH
+from melascope.web import api, assets, problems
 
 API = "/api/v1"
 
@@ -151,7 +150,7 @@ def test_names_are_read_as_browsers_write_them(
         ("GET", f"{API}/assess", "POST"),
         ("HEAD", f"{API}/assess", "POST"),
         ("POST", "/about", "GET, HEAD"),
-        ("POST", f"{PATH}/app.js", "GET, HEAD"),
+        ("POST", f"{assets.path()}/app.js", "GET, HEAD"),
     ],
 )
 def test_a_refused_method_is_answered_with_those_there_are(
@@ -208,7 +207,7 @@ def test_health_and_readiness(client: TestClient, app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/about", f"{API}/health", f"{API}/bundle", f"{PATH}/app.js", "/metrics"]
+    "path", ["/", "/about", f"{API}/health", f"{API}/bundle", f"{assets.path()}/app.js", "/metrics"]
 )
 def test_head_is_get_without_its_body(client: TestClient, path: str) -> None:
     got, head = client.get(path), client.head(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +20,6 @@ from melascope.bundle.store import Bundle
 from melascope.domain.assessment import Decision
 from melascope.errors import UsageError
 from melascope.web import assets, pages
-from melascope.web.assets import PATH
 from melascope.web.messages import LANGUAGES, messages
 
 WEB = Path(melascope.web.__file__).parent
@@ -92,8 +92,8 @@ def test_no_page_needs_another_host_or_inline_code(client: TestClient, path: str
 def test_every_static_file_that_a_page_names_is_served(client: TestClient) -> None:
     html = client.get("/").text + client.get("/about").text
     names = set(re.findall(r'"(/static/[^"#]+)', html))
-    assert {f"{PATH}/app.js", f"{PATH}/case.css", f"{PATH}/icons.svg"} <= names
-    icons = client.get(f"{PATH}/icons.svg").text
+    assert {f"{assets.path()}/app.js", f"{assets.path()}/case.css", f"{assets.path()}/icons.svg"} <= names
+    icons = client.get(f"{assets.path()}/icons.svg").text
     for name in names:
         assert client.get(name).status_code == 200, name
     used = set(re.findall(r"icons\.svg#([\w-]+)", html))
@@ -104,30 +104,38 @@ def test_every_static_file_that_a_page_names_is_served(client: TestClient) -> No
         assert f'id="decision-{decision}"' in icons
     for script in WEB.glob("static/*.js"):
         for imported in re.findall(r'from "\./([^"]+)"', script.read_text()):
-            assert client.get(f"{PATH}/{imported}").status_code == 200
+            assert client.get(f"{assets.path()}/{imported}").status_code == 200
 
 
 def test_static_files_are_kept_for_good_under_a_path_that_their_content_names(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = client.get(f"{PATH}/app.js")
+    first = client.get(f"{assets.path()}/app.js")
     assert "immutable" in first.headers["cache-control"]
-    again = client.get(f"{PATH}/app.js", headers={"if-none-match": first.headers["etag"]})
+    again = client.get(f"{assets.path()}/app.js", headers={"if-none-match": first.headers["etag"]})
     assert (again.status_code, again.headers["cache-control"]) == (304, first.headers["cache-control"])
-    for gone in (f"{PATH}/missing.js", "/static/000000000000/app.js", "/static/app.js"):
+    for gone in (f"{assets.path()}/missing.js", "/static/000000000000/app.js", "/static/app.js"):
         answer = client.get(gone)
         assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
     monkeypatch.setattr(assets, "FOLDER", tmp_path)
     (tmp_path / "a.js").write_text("1")
     before = assets._digest()
     (tmp_path / "a.js").write_text("2")
-    assert len({before, assets._digest(), PATH.rpartition("/")[2]}) == 3
+    assert len({before, assets._digest(), assets.path().rpartition("/")[2]}) == 3
+
+
+def test_importing_the_static_files_reads_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(_: Path) -> bytes:
+        raise AssertionError("read while importing")
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    runpy.run_path(assets.__file__)
 
 
 @pytest.mark.parametrize("asked", ["bytes=0-3", "bytes=abc-", "bytes=99999999-", "lines=1-2"])
 def test_static_files_are_sent_whole(client: TestClient, asked: str) -> None:
-    whole = client.get(f"{PATH}/logo.svg")
-    answer = client.get(f"{PATH}/logo.svg", headers={"Range": asked})
+    whole = client.get(f"{assets.path()}/logo.svg")
+    answer = client.get(f"{assets.path()}/logo.svg", headers={"Range": asked})
     assert (answer.status_code, answer.content) == (200, whole.content)
     assert answer.headers["accept-ranges"] == "none"
 
@@ -415,13 +423,13 @@ def test_below_a_base_path_every_link_leads_there(
             value = attributes.get(name)
             if value is not None and not value.startswith(("#", "?")):
                 assert value.startswith("/mole/"), (tag, value)
-    assert client.get(f"/mole{PATH}/app.js").status_code == 200
+    assert client.get(f"/mole{assets.path()}/app.js").status_code == 200
     assert client.post("/mole/assess", files=[photograph("a.jpg", jpeg)], headers=FRAGMENT).status_code == 200
 
 
 def test_the_page_of_what_is_missing_among_the_static_files_links_to_what_exists(make_client) -> None:
     client = make_client(base_path="/skin")
-    page = client.get(f"/skin{PATH}/missing.js", headers={"accept": "text/html"})
+    page = client.get(f"/skin{assets.path()}/missing.js", headers={"accept": "text/html"})
     assert page.status_code == 404
     assert 'href="/skin/"' in page.text
     assert "/static/static" not in page.text

@@ -15,8 +15,7 @@ from starlette.testclient import TestClient
 from web_accounts import METRICS_TOKEN, PASSWORD, TOKEN, csrf_of
 
 from melascope.errors import MelascopeError
-from melascope.web import api, pages, security, sessions
-from melascope.web.assets import PATH
+from melascope.web import api, assets, pages, security, sessions
 from melascope.web.edge import TrustedWord
 from melascope.web.security import Permission, permission_of
 
@@ -397,7 +396,7 @@ def test_one_client_leaves_room_for_the_others(make_client, jpeg: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/about", "/nothing", f"{API}/health", f"{PATH}/nothing.css", "/metrics"]
+    "path", ["/", "/about", "/nothing", f"{API}/health", f"{assets.path()}/nothing.css", "/metrics"]
 )
 def test_every_answer_has_the_headers_that_browsers_heed(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
@@ -414,7 +413,7 @@ def test_every_answer_has_the_headers_that_browsers_heed(client: TestClient, pat
 
 @pytest.mark.parametrize("path", ["../app.py", "%2e%2e/app.py", "..%2fapp.py", "/etc/passwd", "%00"])
 def test_no_path_leads_out_of_the_static_folder(client: TestClient, path: str) -> None:
-    assert client.get(f"{PATH}/{path}").status_code == 404
+    assert client.get(f"{assets.path()}/{path}").status_code == 404
 
 
 @pytest.mark.parametrize(

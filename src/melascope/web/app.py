@@ -85,7 +85,7 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None, folder: Path
     security.refuse_unstated(routers)
     for router in routers:
         app.include_router(router)
-    app.mount(assets.PATH, assets.Assets(), name="static")  # public: it holds nobody's data
+    app.mount(assets.path(), assets.Assets(), name="static")  # public: it holds nobody's data
     app.state.problem_page = getattr(pages, "problem_page", None)
     problems.install(app)
     app.add_middleware(Edge, settings=settings, buffers=app.state.buffers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -15,17 +16,19 @@ FOLDER: Final = Path(__file__).parent / "static"
 
 def _digest() -> str:
     every = sha256()
-    for path in sorted(FOLDER.iterdir()):
-        every.update(f"{path.name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    for file in sorted(FOLDER.iterdir()):
+        every.update(f"{file.name}\0{file.stat().st_size}\0".encode() + file.read_bytes())
     return every.hexdigest()[:12]
 
 
-#: The digest is in the path, not in the query, so that what a script imports by a relative name carries it too.
-PATH: Final = f"/static/{_digest()}"
+@cache
+def path() -> str:
+    """Where they lie: the digest is not in the query, so that what a script imports by a relative name carries it."""
+    return f"/static/{_digest()}"
 
 
 class Assets(StaticFiles):
-    """What `PATH` holds. Browsers keep it for good, and never mix the files of two versions."""
+    """What `path()` holds. Browsers keep it for good, and never mix the files of two versions."""
 
     def __init__(self) -> None:
         super().__init__(directory=FOLDER)

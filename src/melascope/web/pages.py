@@ -367,7 +367,7 @@ def _frame(request: Request) -> dict[str, Any]:
         "t": tongue,
         "language_path": path if path.removeprefix(base) in {"/login", *_RETURN_TO} else f"{base}/",
         "base": base,
-        "static": lambda name: f"{base}{assets.PATH}/{name}",
+        "static": lambda name: f"{base}{assets.path()}/{name}",
         "languages": LANGUAGES,
         "version": __version__,
     }
