@@ -81,9 +81,10 @@ def main() -> None:
     bundle = sys.argv[1] if len(sys.argv) > 1 else "melascope-small"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lesions = [folder / "drawn-lesion.png", *(folder / f"drawn-{n:02}.png" for n in range(1, N_LESIONS))]
-        for seed, path in enumerate(lesions):
-            draw(seed or 4).save(path)
+        lesions = [folder / f"drawn-{n:02}.png" for n in range(1, N_LESIONS)]
+        for seed, path in enumerate(lesions, start=1):
+            draw(seed).save(path)
+        lesions.insert(0, ROOT / "examples" / "drawn-lesion.png")
         with LiveServer(Path(bundle), folder) as server, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             tour(browser, server.address, lesions)

@@ -38,6 +38,8 @@ def test_from_a_recipe_to_an_assessment(here: Path, melascope_cli: Callable, cas
     assert bundle.manifest.licence.startswith("Not stated: ask the owner")
     assert "its figures are unknown" in bundle.card
     assert "Europe" not in bundle.card
+    assert "are not recognised" in bundle.card  # it has no novelty
+    assert "| Figure | test |" in bundle.card
     assessed = melascope_cli("assess", cases[0].path, "--bundle", "bundles/tiny.zip")
     assert assessed.status == 0, assessed.err
     assert bundle.id in assessed.out.replace("\n", "")

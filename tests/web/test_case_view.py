@@ -13,7 +13,15 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from melascope.bundle.store import Bundle
-from melascope.domain.assessment import AssessedImage, Assessment, Decision, Heatmap, Novelty, QualityFinding
+from melascope.domain.assessment import (
+    AssessedImage,
+    Assessment,
+    Decision,
+    Heatmap,
+    Novelty,
+    QualityFinding,
+    Severity,
+)
 from melascope.domain.diagnosis import Diagnosis
 from melascope.domain.image import RgbImage
 from melascope.runtime.assessor import Assessor
@@ -21,6 +29,11 @@ from melascope.runtime.explain import render_heatmap
 from melascope.runtime.reasons import reason
 from melascope.web.case_view import case_view, heat_picture, in_words
 from melascope.web.messages import LANGUAGES, messages
+
+FINDINGS = tuple(
+    QualityFinding(code=code, severity="note", value=1.0, limit=0.5, text=code)
+    for code in ("hair", "blurred")
+)
 
 
 @pytest.fixture
@@ -87,21 +100,44 @@ def test_bars_are_in_order_and_whole(assessed: Assessment, tiny_bundle: Bundle) 
     assert len(view.worth) == 2
 
 
-def test_what_decided_is_told_first_and_no_doubt_is_lost(assessed: Assessment, tiny_bundle: Bundle) -> None:
-    doubts = (
+def test_reasons_stand_as_the_assessment_gives_them(assessed: Assessment, tiny_bundle: Bundle) -> None:
+    told = (
         reason("another-image", image="b.jpg"), reason("unusual-image"), reason("another-image", image="c.jpg"),
-        reason("poor-photograph"),
+        reason("poor-photograph"), reason("score-below", score=0.1, threshold=0.2),
     )  # fmt: skip
-    above = reason("score-above", score=0.4, threshold=0.2)
     tongue = messages("en")
-    view = case_view(replace(assessed, reasons=(*doubts, above)), tiny_bundle.manifest, tongue)
-    assert view.reasons == tuple(map(tongue.reason, (above, *doubts)))
-    below = reason("score-below", score=0.1, threshold=0.2)
-    view = case_view(replace(assessed, reasons=(*doubts, below)), tiny_bundle.manifest, tongue)
-    assert view.reasons == tuple(map(tongue.reason, (*doubts, below)))  # that speaks against the decision
+    view = case_view(replace(assessed, reasons=told), tiny_bundle.manifest, tongue)
+    assert view.reasons == tuple(map(tongue.reason, told))
 
 
-def test_with_a_stated_prevalence_a_row_tells_no_other_number_and_the_case_says_which_is_which(
+@pytest.mark.parametrize(
+    ("codes", "severities", "noted"),
+    [
+        (["score-above", "poor-photograph"], ["poor"], "score-above"),
+        (["foreign-image"], ["poor"], "foreign-image"),
+        (["poor-photograph", "score-below"], ["note", "poor"], 1),
+        (["unusable-photograph"], ["poor", "unusable"], 1),
+    ],
+)
+def test_a_row_notes_what_decided(
+    assessed: Assessment,
+    tiny_bundle: Bundle,
+    codes: list[str],
+    severities: list[Severity],
+    noted: str | int,
+) -> None:
+    values = {"score": 0.3, "threshold": 0.2, "decimals": 1}
+    told = tuple(reason(code, **(values if code.startswith("score") else {})) for code in codes)
+    quality = tuple(
+        replace(finding, severity=severity) for finding, severity in zip(FINDINGS, severities, strict=False)
+    )
+    made = replace(assessed, images=(replace(assessed.images[0], quality=quality),), reasons=told)
+    tongue = messages("en")
+    note = case_view(made, tiny_bundle.manifest, tongue).note
+    assert note == (tongue.finding(FINDINGS[noted]) if isinstance(noted, int) else tongue.reason(told[0]))
+
+
+def test_with_a_stated_prevalence_the_case_says_which_number_is_which(
     tiny_bundle: Bundle,
 ) -> None:
     image = RgbImage(pixels_HWC=lesion(120, 90), name="a.jpg", format="JPEG", sha256="0" * 64)
@@ -114,7 +150,6 @@ def test_with_a_stated_prevalence_a_row_tells_no_other_number_and_the_case_says_
         sharp = tuple(why for why in made.reasons if why.code != "poor-photograph")
         stated = replace(made, images=(replace(made.images[0], quality=()),), reasons=sharp)
         view = case_view(stated, tiny_bundle.manifest, tongue)
-        assert "%" not in view.note
         calibration = tongue.stated_percent(
             tiny_bundle.manifest.calibration.prevalence_C[tiny_bundle.manifest.classes.index(Diagnosis.MEL)]
         )
@@ -123,9 +158,6 @@ def test_with_a_stated_prevalence_a_row_tells_no_other_number_and_the_case_says_
         assert tongue.percent(stated.melanoma_score, decimals=1).split()[0] in compared
         assert view.score is not None
         assert calibration in view.score
-    doubt = replace(stated, reasons=(*stated.reasons, reason("unusual-image")))
-    view = case_view(doubt, tiny_bundle.manifest, messages("en"))
-    assert view.note == messages("en").reason(reason("unusual-image"))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +195,7 @@ def test_that_the_stated_prevalence_alone_forbids_reassurance_is_told(
     shown = [text.replace("\N{NO-BREAK SPACE}", " ") for text in view.reasons]
     assert shown[0] == told
     assert "11 %" in shown[2]
-    assert view.note == tongue.reason(reasons[1])  # the row has its number already
+    assert view.note == tongue.reason(reasons[0])
 
 
 @pytest.mark.parametrize(

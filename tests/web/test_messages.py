@@ -138,7 +138,7 @@ def test_a_reason_in_german_carries_its_values() -> None:
     why = reason("score-below", score=0.0312, threshold=0.0799, decimals=1)
     told = messages("de").reason(why).replace("\N{NO-BREAK SPACE}", " ")
     assert told == "Die Melanomwahrscheinlichkeit von 3,1 % liegt unter der Schwelle von 8,0 %."
-    assert "queratosis benigna" in messages("es").reason(reason("not-excluded", diagnoses="BKL"))
+    assert "queratosis benigna" in messages("es").reason(reason("to-consider", diagnoses="BKL"))
 
 
 def test_what_no_catalogue_knows_is_told_in_english() -> None:

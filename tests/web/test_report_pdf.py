@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 import melascope.web
 from melascope import __version__
 from melascope.bundle.store import Bundle
-from melascope.domain.assessment import Assessment, Decision
+from melascope.domain.assessment import Assessment, Decision, QualityFinding
 from melascope.domain.image import RgbImage
 from melascope.runtime.assessor import Assessor
 from melascope.runtime.lesion import combine
@@ -69,23 +69,78 @@ def test_a_report_has_everything_on_one_page(tiny_bundle: Bundle, language: str)
         assert text.replace("\N{NO-BREAK SPACE}", " ") in told[0].replace("\N{NO-BREAK SPACE}", " "), text
 
 
-def test_every_page_has_its_number_and_those_that_follow_say_what_they_are_of(tiny_bundle: Bundle) -> None:
+def test_every_page_says_what_it_is_of_and_has_room_for_the_patient(tiny_bundle: Bundle) -> None:
     name = "a very long name of a photograph " * 9 + ".jpg"
+    for n_images, named, whole in ((1, "a.jpg", True), (6, "a.jpg", True), (6, name, False)):
+        for language in LANGUAGES:
+            tongue, assessment = messages(language), assessed(tiny_bundle, n_images, named)
+            told = pages(report_pdf(assessment, [JPEG] * n_images, tiny_bundle.manifest, tongue, made=MADE))
+            assert (len(told) > 1) == (n_images > 1)
+            number = " 1" if n_images > 1 else ""
+            begun = f"{tongue('report.photograph')}{number}: {named if whole else named[:33]}"
+            for n, page in enumerate(told, start=1):
+                head, foot = page[:150], page[-230:]
+                assert tongue.date(MADE) in head
+                assert tongue("report.patient") in head
+                assert page.count(tongue("report.patient")) == 1
+                assert tongue("report.page", n=n, total=len(told)) in foot
+                assert begun in foot
+                assert (f"… · SHA-256 {'0' * 12}…" in foot) != whole
+                assert f"SHA-256 {'0' * 12}…" in foot
+                assert f"{tongue('case.bundle')}: {tiny_bundle.id}" in foot
+
+
+def test_of_several_photographs_the_one_that_decided_is_marked(tiny_bundle: Bundle) -> None:
+    whole = assessed(tiny_bundle, 3)
+    scores, tongue = (0.1, 0.3, 0.2), messages("en")
+    images = [replace(image, melanoma_score=score) for image, score in zip(whole.images, scores, strict=True)]
+    several, alone = replace(whole, images=tuple(images)), replace(whole, images=(images[0],))
+    none = replace(several, decision=Decision.CANNOT_ASSESS, melanoma_probability=None)
+    told = " ".join(pages(report_pdf(several, [JPEG] * 3, tiny_bundle.manifest, tongue, made=MADE)))
+    mark = tongue("report.decided")
+    assert told.count(mark) == 1
+    assert f"{mark} Photograph 2: a.jpg" in told
+    assert tongue("report.photographs") in told
+    assert f"Photograph 3: a.jpg (JPEG, 120 x 90 pixels); SHA-256 {2:064x}" in told
+    one = pages(report_pdf(alone, [JPEG], tiny_bundle.manifest, tongue, made=MADE))[0]
+    assert mark not in one
+    assert tongue("report.photographs") not in one
+    assert mark not in " ".join(pages(report_pdf(none, [JPEG] * 3, tiny_bundle.manifest, tongue, made=MADE)))
+
+
+def test_the_findings_name_their_photograph_by_its_number(tiny_bundle: Bundle) -> None:
+    blank = QualityFinding(code="blank", severity="poor", value=0.1, limit=0.4, text="Blank.")
+    whole, tongue = assessed(tiny_bundle, 2), messages("en")
+    images = whole.images[0], replace(whole.images[1], quality=(blank,))
     told = pages(
-        report_pdf(
-            assessed(tiny_bundle, 6, name), [JPEG] * 6, tiny_bundle.manifest, messages("en"), made=MADE
-        )
+        report_pdf(replace(whole, images=images), [JPEG] * 2, tiny_bundle.manifest, tongue, made=MADE)
     )
-    assert len(told) > 1
-    for n, page in enumerate(told, start=1):
-        assert f"Page {n} of {len(told)}" in page
-    assert all(page.startswith("melascope a very long name") for page in told[1:])
-    one = pages(report_pdf(assessed(tiny_bundle), [JPEG], tiny_bundle.manifest, messages("de"), made=MADE))
-    assert "Seite 1 von 1" in one[0]
-    many = pages(
-        report_pdf(assessed(tiny_bundle, 6), [JPEG] * 6, tiny_bundle.manifest, messages("en"), made=MADE)
+    assert f"Photograph 2: {tongue('case.severity_poor')}: {tongue('quality.blank')}" in " ".join(told)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_malignant_says_so(tiny_bundle: Bundle, language: str) -> None:
+    tongue, assessment = messages(language), assessed(tiny_bundle)
+    told = pages(report_pdf(assessment, [JPEG], tiny_bundle.manifest, tongue, made=MADE))[0]
+    told = told.split(tongue("case.diagnoses"))[1]
+    for diagnosis in assessment.probabilities or {}:
+        said = f"{tongue.diagnosis(diagnosis)} {tongue('case.malignant')}"
+        assert (said in told) == diagnosis.malignant, said
+
+
+def test_a_white_photograph_can_be_seen(tiny_bundle: Bundle) -> None:
+    white = encode(np.full((450, 600, 3), 255, dtype=np.uint8), "JPEG")
+    whole = assessed(tiny_bundle)
+    image = replace(whole.images[0], heatmap=None)
+    pdf = report_pdf(
+        replace(whole, images=(image,)), [white], tiny_bundle.manifest, messages("en"), made=MADE
     )
-    assert tiny_bundle.id in many[1].split("Evidence")[0]
+    document = pypdfium2.PdfDocument(pdf)
+    dark = np.asarray(document[0].render(scale=4).to_pil().convert("L")) < 200
+    document.close()
+    left, height = (round(size_mm / 25.4 * 72 * 4) for size_mm in (16, 40))
+    column = dark[:, left - 4 : left + 5].any(axis=1)
+    assert max(map(len, "".join(".#"[int(seen)] for seen in column).split("."))) > height
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -110,7 +165,8 @@ def test_what_the_model_did_not_see_is_told_and_drawn(tiny_bundle: Bundle, whole
 
 def test_a_report_has_a_key_and_a_line_for_the_patient(tiny_bundle: Bundle) -> None:
     told = pages(report_pdf(assessed(tiny_bundle), [JPEG], tiny_bundle.manifest, messages("en"), made=MADE))
-    for key in ("report.bars_key", "report.patient", "report.reader", "report.signature"):
+    assert "Bold: to be considered. Red, in bar and word: malignant." in told[0]
+    for key in ("report.patient", "report.reader", "report.signature"):
         assert messages("en")(key) in told[0]
 
 
@@ -142,7 +198,7 @@ def test_names_in_latin_greek_and_cyrillic_letters_are_written(tiny_bundle: Bund
     pdf = report_pdf(
         assessed(tiny_bundle, name=name), [JPEG], tiny_bundle.manifest, messages("de"), made=MADE
     )
-    assert pages(pdf)[0].count(name) == 2
+    assert pages(pdf)[0].count(name) == 3  # photograph, file, foot
     assert b"/FontFile2" in pdf  # embedded: a reader needs no font of its own
 
 

@@ -138,6 +138,18 @@ def test_signing_in_and_out(guarded: TestClient, jpeg: bytes) -> None:
     assert guarded.get(f"{API}/bundle").status_code == 401
 
 
+def test_signing_out_works_from_a_page_of_an_earlier_session(guarded: TestClient) -> None:
+    sign_in(guarded)
+    old = {"csrf_token": csrf_of(guarded.get("/").text)}
+    guarded.cookies.clear()
+    sign_in(guarded)
+    for site in ("cross-site", "same-site", "none"):
+        assert guarded.post("/logout", data=old, headers={"Sec-Fetch-Site": site}).status_code == 403
+    assert guarded.get(f"{API}/bundle").status_code == 200
+    assert guarded.post("/logout", data=old, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
+    assert guarded.get(f"{API}/bundle").status_code == 401
+
+
 def test_a_session_ends(make_client, accounts: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     client = make_client(**accounts, session_hours=1)
     sign_in(client)

@@ -19,7 +19,7 @@ from melascope.cli.image_files import printable, spreadsheet_cell
 from melascope.domain.assessment import AssessedImage, Assessment, Decision, PredictiveValues
 from melascope.errors import MelascopeError
 from melascope.runtime.assessment_json import to_jsonable
-from melascope.runtime.reasons import percent, stated_percent
+from melascope.runtime.reasons import interval_decimals, percent, probability_percent, stated_percent
 
 if TYPE_CHECKING:
     from melascope.runtime.assessor import Assessor
@@ -75,19 +75,24 @@ def print_table(report: Report, assessor: Assessor) -> None:
 
 
 def _worth(values: PredictiveValues, *, stated: bool) -> str:
-    (low, high), (npv_low, npv_high) = values.ppv_interval, values.npv_interval
+    npv_low, npv_high = values.npv_interval
     referred = (
         "nobody is referred"
         if values.ppv is None
-        else f"{percent(values.ppv)} of those referred are (95 % interval {percent(low)} to {percent(high)})"
+        else f"{percent(values.ppv)} of those referred are (95 % interval {_range(*values.ppv_interval)})"
     )
     others = (
         "everybody is referred"
         if values.npv is None
-        else f"{percent(1 - values.npv)} of those not referred ({percent(1 - npv_high)} to {percent(1 - npv_low)})"
+        else f"{percent(1 - values.npv)} of those not referred ({_range(1 - npv_high, 1 - npv_low)})"
     )
     whose = "as stated" if stated else "as among the calibration cases; state your own with --prevalence"
     return f"Where {stated_percent(values.prevalence)} of lesions are melanomas ({whose}), {referred}, and {others}."
+
+
+def _range(low: float, high: float) -> str:
+    decimals = interval_decimals(low, high)
+    return f"{percent(low, decimals=decimals)} to {percent(high, decimals=decimals)}"
 
 
 def _heatmap_line(image: AssessedImage, file: Path | None) -> str:
@@ -116,7 +121,7 @@ def _notes(assessment: Assessment, *, whole: bool) -> list[str]:
     return reasons + findings
 
 
-_ROUTINE = ("score-", "sensitivity-", "specificity-", "stated-prevalence", "not-excluded")
+_ROUTINE = ("score-", "sensitivity-", "specificity-", "stated-prevalence", "to-consider")
 
 
 def _table(assessments: Sequence[Assessment]) -> Table:
@@ -127,10 +132,14 @@ def _table(assessments: Sequence[Assessment]) -> Table:
     table.add_column("Most probable diagnoses", ratio=3)
     for assessment, name in zip(assessments, _names(assessments), strict=True):
         likeliest = sorted((assessment.probabilities or {}).items(), key=lambda item: -item[1])[:3]
-        diagnoses = ", ".join(f"{diagnosis.label} {percent(share)}" for diagnosis, share in likeliest)
+        diagnoses = ", ".join(
+            f"{diagnosis.label} {probability_percent(share)}" for diagnosis, share in likeliest
+        )
         table.add_row(
             Text(name),
-            "-" if assessment.melanoma_probability is None else percent(assessment.melanoma_probability),
+            "-"
+            if assessment.melanoma_probability is None
+            else probability_percent(assessment.melanoma_probability),
             Text(assessment.decision.label, style=_STYLES[assessment.decision]),
             diagnoses.replace(" %", "\N{NO-BREAK SPACE}%") or "-",
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from melascope.bundle.manifest import Figure, Measurement, TrainingData
-from melascope.datasets.sources import SOURCES
+from melascope.datasets.sources import are_public
 from melascope.decision.conformal import ConformalSets
 from melascope.decision.novelty import NoveltyLimits
 from melascope.decision.operating_point import OperatingPoint
@@ -20,8 +20,6 @@ INTENDED_USE = (
     "Decision support for readers trained in dermoscopy, and research. It is not a medical device, does not replace "
     "the examination or histology, and must not be used to put off an excision that the clinical picture calls for."
 )
-
-_OWN = {name for name, source in SOURCES.items() if source.licence == "yours"}
 
 _FIGURES = {
     "melanoma_auroc": "melanoma: AUROC",
@@ -44,13 +42,16 @@ _LIMITS_OF_OTHER_DATA = """\
 - On skin types, body sites, ages and dermatoscopes that its training images lack, its figures are unknown."""
 
 _LIMITS = """\
-- Dermoscopic photographs only: no clinical overview photographs, no histology, no other organ. Most other pictures
-  are recognised and get no answer, but not all.
+- Dermoscopic photographs only: no clinical overview photographs, no histology, no other organ.
+  {recognised}
 - "No sign of melanoma" is not "no melanoma".
 - The figures above come from the datasets named. Another dermatoscope, framing or population moves them: see the
-  difference between the rows, and measure on your own cases with `melascope evaluate`.
+  difference between the columns, and measure on your own cases with `melascope evaluate`.
 - Calibrated probabilities hold at the melanoma prevalence stated above; give your clinic's own with `--prevalence`.
 """
+
+_RECOGNISED = "Most other pictures are recognised and get no answer, but not all."
+_NOT_RECOGNISED = "Other pictures are not recognised."
 
 
 def model_card(
@@ -131,8 +132,8 @@ def model_card(
             *_novelty(fields["novelty"]),
             "## Limits",
             "",
-            _LIMITS,
-            _LIMITS_OF_PUBLIC_DATA if set(training.sources) <= set(SOURCES) - _OWN else _LIMITS_OF_OTHER_DATA,
+            _LIMITS.format(recognised=_NOT_RECOGNISED if fields["novelty"] is None else _RECOGNISED),
+            _LIMITS_OF_PUBLIC_DATA if are_public(training.sources) else _LIMITS_OF_OTHER_DATA,
             "",
             "## Licence",
             "",
@@ -198,11 +199,11 @@ def _sets(classes: Sequence[Diagnosis], sets: ConformalSets | None) -> list[str]
         return []
     promised = [c for c, kept in zip(classes, sets.promised_C, strict=True) if kept]
     text = (
-        f"Prediction sets: of the lesions of each diagnosis, at least {sets.coverage:.0%} get a list of not excluded "
-        f"diagnoses that holds it. Promised for {', '.join(promised) or 'none'}"
+        f"Prediction sets: of the lesions of each diagnosis, at least {sets.coverage:.0%} get a list of "
+        f"diagnoses to consider that holds it. Promised for {', '.join(promised) or 'none'}"
     )
     if kept_in := [c for c in classes if c not in promised]:
-        text += f"; never excluded, for want of lesions: {', '.join(kept_in)}"
+        text += f"; always on the list, for want of lesions: {', '.join(kept_in)}"
     return [text + ".", ""]
 
 
@@ -220,7 +221,7 @@ def _novelty(limits: NoveltyLimits | None) -> list[str]:
 def _figure_table(measurements: tuple[Measurement, ...], point: str) -> list[str]:
     names = {key.format(point=point): text.format(point=point) for key, text in _FIGURES.items()}
     lines = [
-        "| | " + " | ".join(measurement.name for measurement in measurements) + " |",
+        "| Figure | " + " | ".join(measurement.name for measurement in measurements) + " |",
         "|---" * (len(measurements) + 1) + "|",
         "| images / lesions / images of melanoma | "
         + " | ".join(f"{m.n_images:,} / {m.n_groups:,} / {m.n_melanoma:,}" for m in measurements)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -257,7 +257,7 @@ class Assessor:
             familiarity=novelty.familiarity if novelty else "familiar",
             severities={finding.severity for finding in image.quality},
         )
-        plausible = self._plausible(fitted_C, suspected=referred or Diagnosis.MEL in suspects)
+        plausible = self._plausible(fitted_C, (*suspects, *([Diagnosis.MEL] if referred else [])))
         assessed = decision is not Decision.CANNOT_ASSESS
         return Assessment(
             images=(
@@ -360,18 +360,19 @@ class Assessor:
         return answers
 
     def _plausible(
-        self, fitted_C: NDArray[np.float64], *, suspected: bool = False
+        self, fitted_C: NDArray[np.float64], suspects: Collection[Diagnosis] = ()
     ) -> tuple[Diagnosis, ...] | None:
-        """The prediction set, the most probable first; as it is shown where melanoma is suspected.
+        """The prediction set, the most probable first; with the suspects, as it is shown.
 
-        What is referred for melanoma does not exclude melanoma, even at an operating point of more sensitivity than
-        the set's coverage, nor does what is suspected of it at the stated prevalence; a set that holds more keeps its
-        promise all the more.
+        The most probable diagnosis is to be considered whatever the set says, and so is melanoma where the lesion is
+        referred for it, or suspected of it at the stated prevalence. A set that holds more keeps its promise all the
+        more. An empty one stays empty where melanoma is not suspected: that no diagnosis fits is an answer.
         """
         if self.manifest.conformal is None:
             return None
         member_C = self.manifest.conformal.members(fitted_C[None])[0]
-        member_C[self._melanoma] |= suspected
+        if member_C.any() or Diagnosis.MEL in suspects:
+            member_C |= np.isin(self.manifest.classes, list(suspects))
         return tuple(self.manifest.classes[c] for c in np.argsort(-fitted_C, kind="stable") if member_C[c])
 
     def _novelty_of(self, seen: SeenImage) -> Novelty | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import get_args
 
 from melascope.decision.triage import GRAVITY, Cause
-from melascope.domain.assessment import Assessment, PredictionSet
+from melascope.domain.assessment import Assessment, Decision, PredictionSet
 from melascope.runtime.reasons import reason
 
 _DOUBTS = frozenset(get_args(Cause))
@@ -44,10 +44,12 @@ def combine(assessments: Sequence[Assessment]) -> Assessment:
             told[:0] = [reason("another-image", image=other.name), *doubts]
     if left_out := [assessment.name for assessment in assessments if assessment.melanoma_score is None]:
         told.insert(0, reason("images-left-out", image=", ".join(left_out)))
+    if gravest is Decision.REFER:  # by the speaker's score, its first reason
+        told = [speaker.reasons[0], *(why for why in told if why is not speaker.reasons[0])]
     together = _union([speaker, *usable])
     if together != speaker.prediction_set and together is not None:
-        shown = reason("not-excluded", diagnoses=" ".join(together.diagnoses))
-        told = [why for why in told if why.code != "not-excluded"] + [shown]
+        shown = reason("to-consider", diagnoses=" ".join(together.diagnoses))
+        told = [why for why in told if why.code != "to-consider"] + [shown]
     return replace(
         speaker,
         images=images,
@@ -58,7 +60,7 @@ def combine(assessments: Sequence[Assessment]) -> Assessment:
 
 
 def _union(assessments: Sequence[Assessment]) -> PredictionSet | None:
-    """What no image excludes: each image's set keeps its promise, so does a set that holds them all."""
+    """What is to be considered by any image: each set keeps its promise, so does one that holds them all."""
     sets = [assessment.prediction_set for assessment in assessments if assessment.prediction_set]
     if not sets:
         return None

@@ -58,25 +58,26 @@ SENTENCES: Mapping[str, str] = {
     ),
     "stated-prevalence": "At the stated prevalence, {prevalence}, the probability of melanoma is {probability}.",
     "stated-prevalence-in-calibration": (
-        "At the stated prevalence, {prevalence}, the probability of melanoma is {probability}. It never takes a "
-        "referral away, since the decision is made at {calibration_prevalence}."
+        "At the stated prevalence, {prevalence}, the probability of melanoma is {probability}. A stated prevalence "
+        "never takes a referral away: the decision is made at {calibration_prevalence}."
     ),
-    "not-excluded": "Not excluded: {diagnoses}.",
+    "to-consider": "To be considered: {diagnoses}.",
     "unusable-photograph": "The photograph is not good enough for an answer.",
     "foreign-image": (
         "The picture is unlike the dermoscopic photographs that the model has learnt from; it may show something "
         "else than a skin lesion. Photograph the lesion through a dermatoscope, or ask an expert."
     ),
     "unusual-image": (
-        "The image is unlike most that the model has learnt from, so that its answer is less certain than its figures."
+        "The photograph is unlike most that the model has learnt from, so that its answer is less certain than its "
+        "figures."
     ),
     "poor-photograph": "The photograph limits what can be seen.",
-    "no-diagnosis-fits": "None of the diagnoses that the model knows fits the image well.",
+    "no-diagnosis-fits": "None of the diagnoses that the model knows fits the photograph well.",
     "malignancy-not-excluded": "A malignant diagnosis cannot be excluded: {diagnoses}.",
-    "most-suspicious-image": "Of {n} images of the lesion, the most suspicious speaks for it: {image}.",
-    "another-image": "Another image of the lesion gives reason for doubt: {image}.",
-    "images-left-out": "Images that cannot be assessed were left out: {image}.",
-    "no-image-left": "None of the {n} images of the lesion can be assessed.",
+    "most-suspicious-image": "Of {n} photographs of the lesion, the most suspicious speaks for it: {image}.",
+    "another-image": "Another photograph of the lesion gives reason for doubt: {image}.",
+    "images-left-out": "Photographs that cannot be assessed were left out: {image}.",
+    "no-image-left": "None of the {n} photographs of the lesion can be assessed.",
 }  # fmt: skip
 
 
@@ -93,7 +94,6 @@ def sentence_key(code: str, values: Mapping[str, float | int | str]) -> str:
 
 def sentence(template: str, values: Mapping[str, float | int | str]) -> str:
     """A template filled in: fractions as percentages (with `decimals` decimals), diagnoses in words."""
-    decimals = int(values.get("decimals", 0))
     shown: dict[str, object] = {}
     for name, value in values.items():
         if name == "diagnoses":
@@ -101,10 +101,17 @@ def sentence(template: str, values: Mapping[str, float | int | str]) -> str:
         elif name.endswith("prevalence") and isinstance(value, float):
             shown[name] = stated_percent(value)
         elif isinstance(value, float):
-            shown[name] = percent(value, decimals=decimals)
+            shown[name] = percent(value, decimals=decimals_of(name, values))
         else:
             shown[name] = value
     return template.format_map(shown)
+
+
+def decimals_of(name: str, values: Mapping[str, float | int | str]) -> int:
+    """With which a sentence tells a fraction: both ends of an interval with the same."""
+    if name in {"low", "high"} and {"low", "high"} <= values.keys():
+        return interval_decimals(float(values["low"]), float(values["high"]))
+    return int(values.get("decimals", 0))
 
 
 def explain(
@@ -119,7 +126,7 @@ def explain(
     calibration_prevalence: float,
     stated_prevalence: float | None,
 ) -> tuple[Reason, ...]:
-    """Why the decision is what it is, and what it does not say.
+    """Why the decision is what it is, what made it first, and what it does not say.
 
     Parameters
     ----------
@@ -139,11 +146,13 @@ def explain(
         Share of melanomas among the calibration cases, and the one that the user stated, 0 to 1.
     """
     malignant = list(dict.fromkeys(d for d in (*(plausible or ()), *suspects) if d.malignant))
-    told = _causes(causes, malignant)
+    doubts = _causes(causes, malignant)
     if decision is Decision.CANNOT_ASSESS:
-        return tuple(told)
+        return tuple(doubts)
     at = {} if stated_prevalence is None else {"calibration_prevalence": calibration_prevalence}
-    told += [_comparison(score, point.threshold, **at), _promise(point)]
+    compared = _comparison(score, point.threshold, **at)
+    told = [compared, *doubts] if decision is Decision.REFER else [*doubts, compared]
+    told.append(_promise(point))
     if stated_prevalence is not None:
         shown = float(probabilities[Diagnosis.MEL])
         decimals = _decimals_apart(shown, point.threshold)
@@ -155,7 +164,7 @@ def explain(
         else:
             told.append(reason("stated-prevalence", **stated))
     if plausible:
-        told.append(reason("not-excluded", diagnoses=" ".join(plausible)))
+        told.append(reason("to-consider", diagnoses=" ".join(plausible)))
     return tuple(told)
 
 
@@ -203,6 +212,25 @@ def percent(fraction: float, *, decimals: int = 0) -> str:
         if fraction < 0.01 or fraction > 0.99:
             decimals = max(decimals, 1)
     return f"{fraction * 100:.{decimals}f} %"
+
+
+def probability_percent(fraction: float) -> str:
+    """A probability: with a decimal below 10 %, where thresholds lie, as the reasons tell it.
+
+    >>> probability_percent(0.0534), probability_percent(0.1314), probability_percent(0.0004)
+    ('5.3 %', '13 %', 'under 0.1 %')
+    """
+    return percent(fraction, decimals=1 if fraction < 0.0995 else 0)
+
+
+def interval_decimals(low: float, high: float) -> int:
+    """Of both ends of an interval: one where either is extreme or whole percentages would not tell them apart.
+
+    >>> interval_decimals(0.94, 0.992), interval_decimals(0.22, 0.25), interval_decimals(0.041, 0.043)
+    (1, 0, 1)
+    """
+    extreme = any(0 < end < 0.01 or 0.99 < end < 1 for end in (low, high))
+    return int(extreme or (low != high and percent(low) == percent(high)))
 
 
 def stated_percent(fraction: float) -> str:

@@ -18,11 +18,11 @@ from melascope.imaging.headers import ImageFormat
 from melascope.runtime.explain import COLOUR_TABLE, strength
 from melascope.web.messages import Messages
 
-#: The order in which cases want to be read: without an answer and referred first.
-URGENCY = (Decision.CANNOT_ASSESS, Decision.REFER, Decision.UNCERTAIN, Decision.NO_SIGN)
+#: The order in which cases want to be read, the riskiest first; what is not known outranks a reassurance.
+URGENCY = (Decision.REFER, Decision.UNCERTAIN, Decision.CANNOT_ASSESS, Decision.NO_SIGN)
 
-#: The reasons that outweigh all others: told first, the rest in the order in which they are given.
-_DECISIVE = frozenset({"score-above", "score-at"})
+#: Reasons that the findings about a photograph tell better.
+_OF_PHOTOGRAPH = frozenset({"unusable-photograph", "poor-photograph"})
 
 #: What browsers do not show by themselves.
 FOREIGN_TO_BROWSERS = frozenset({str(ImageFormat.TIFF), str(ImageFormat.HEIF)})
@@ -90,7 +90,7 @@ class CaseView:
     score: str | None  #: what the threshold was compared with, where that is not the probability
     threshold: str | None
     reasons: tuple[str, ...]
-    note: str  #: the first thing to know beside decision and probability, for a row of the overview
+    note: str  #: what made the decision, for a row of the overview
     promise: str | None
     point: str | None
     bars: tuple[Bar, ...]
@@ -127,8 +127,8 @@ def case_view(
     speaker = max(assessment.images, key=lambda image: image.melanoma_score or 0.0)
     reasons = [
         (code, text)
-        for code, text in sorted(told, key=lambda reason: reason[0] not in _DECISIVE)
-        if not code.endswith("promised") and not (code == "not-excluded" and plausible)
+        for code, text in told
+        if not code.endswith("promised") and not (code == "to-consider" and plausible)
     ]
     set_in_words = _set_in_words(assessment, tongue)
     images = tuple(
@@ -139,13 +139,13 @@ def case_view(
         assessment=assessment,
         decision_label=tongue(f"decision.{assessment.decision}"),
         advice=tongue(f"advice.{assessment.decision}"),
-        probability=None if probability is None else tongue.percent(probability),
+        probability=None if probability is None else tongue.probability(probability),
         probability_words=None if probability is None else in_words(probability, tongue),
         probability_at=None if probability is None else tongue("case.in_words_at", prevalence=prevalence),
         score=_other_score(assessment, manifest, tongue),
         threshold=tongue.percent(assessment.threshold, decimals=1) if answered else None,
         reasons=tuple(text for _, text in reasons),
-        note=_note(images, reasons) or set_in_words or "",
+        note=_note(images, reasons),
         promise=promise if answered else None,
         point=point_label(point, tongue) if answered else None,
         bars=_bars(assessment, tongue),
@@ -206,7 +206,7 @@ def _bars(assessment: Assessment, tongue: Messages) -> tuple[Bar, ...]:
             diagnosis=diagnosis,
             label=tongue.diagnosis(diagnosis),
             fraction=fraction,
-            shown=tongue.percent(fraction),
+            shown=tongue.probability(fraction),
             plausible=diagnosis in plausible,
         )
         for diagnosis, fraction in ranked
@@ -221,22 +221,23 @@ def _set_in_words(assessment: Assessment, tongue: Messages) -> str | None:
     return tongue("case.prediction_set", diagnoses=tongue.diagnoses(assessment.prediction_set.diagnoses))
 
 
-def _note(images: Sequence[ImageView], reasons: Sequence[tuple[str, str]]) -> str | None:
-    """A finding, else a reason; where a prevalence was stated none that tells another number than the row's own."""
-    findings = [f.text for image in images for f in image.findings if f.severity != "note"]
-    of_stated = {code for code, _ in reasons if code.endswith("stated-prevalence")}
-    told = (
-        text for code, text in reasons if not (of_stated and (code.startswith("score-") or code in of_stated))
-    )
-    return next(iter(findings), None) or next(told, None)
+def _note(images: Sequence[ImageView], reasons: Sequence[tuple[str, str]]) -> str:
+    """The first reason; where that is the photograph, its gravest finding, which says what to do."""
+    code, text = reasons[0]
+    grave = [finding for image in images for finding in image.findings if finding.severity != "note"]
+    if code not in _OF_PHOTOGRAPH or not grave:
+        return text
+    return next((finding.text for finding in grave if finding.severity == "unusable"), grave[0].text)
 
 
 def _other_score(assessment: Assessment, manifest: Manifest, tongue: Messages) -> str | None:
     score, probability = assessment.melanoma_score, assessment.melanoma_probability
-    if score is None or probability is None or tongue.percent(score) == tongue.percent(probability):
+    if score is None or probability is None or tongue.probability(score) == tongue.probability(probability):
         return None
     prevalence = manifest.calibration.prevalence_C[manifest.classes.index(Diagnosis.MEL)]
-    return tongue("case.score_of", score=tongue.percent(score), prevalence=tongue.stated_percent(prevalence))
+    return tongue(
+        "case.score_of", score=tongue.probability(score), prevalence=tongue.stated_percent(prevalence)
+    )
 
 
 def _worth(assessment: Assessment, tongue: Messages) -> tuple[Worth, ...]:
@@ -250,9 +251,9 @@ def _worth(assessment: Assessment, tongue: Messages) -> tuple[Worth, ...]:
         Worth(
             told=tongue(f"case.{name}_told", share=tongue.percent(value)),
             label=tongue(f"case.{name}"),
-            interval=tongue("case.interval", low=tongue.percent(low), high=tongue.percent(high)),
+            interval=tongue("case.interval", **tongue.ends(interval)),
         )
-        for name, value, (low, high) in sides
+        for name, value, interval in sides
         if value is not None
     )
 

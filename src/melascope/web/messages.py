@@ -16,7 +16,14 @@ from importlib import resources
 
 from melascope.domain.assessment import QualityFinding, Reason
 from melascope.domain.diagnosis import Diagnosis
-from melascope.runtime.reasons import SENTENCES, sentence_key, stated_percent
+from melascope.runtime.reasons import (
+    SENTENCES,
+    decimals_of,
+    interval_decimals,
+    probability_percent,
+    sentence_key,
+    stated_percent,
+)
 from melascope.runtime.reasons import percent as english_percent
 
 #: Language -> its name in itself; the first is used where nobody asks for one that there is.
@@ -61,6 +68,17 @@ class Messages:
         """A fraction as a percentage, rounded as everywhere in the program (`runtime.reasons.percent`)."""
         return self._written(english_percent(fraction, decimals=decimals))
 
+    def probability(self, fraction: float) -> str:
+        """A probability; see `runtime.reasons.probability_percent`."""
+        return self._written(probability_percent(fraction))
+
+    def ends(self, interval: tuple[float, float]) -> dict[str, str]:
+        """Both ends of an interval as percentages, with the same number of decimals: `low` and `high`."""
+        decimals = interval_decimals(*interval)
+        return dict(
+            zip(("low", "high"), (self.percent(end, decimals=decimals) for end in interval), strict=True)
+        )
+
     def stated_percent(self, fraction: float) -> str:
         """A fraction that somebody stated; see `runtime.reasons.stated_percent`."""
         return self._written(stated_percent(fraction))
@@ -98,7 +116,6 @@ class Messages:
         template = self.texts.get(f"reason.{sentence_key(reason.code, reason.values)}")
         if template is None:
             return reason.text
-        decimals = int(reason.values.get("decimals", 0))
         shown: dict[str, object] = {}
         for name, value in reason.values.items():
             if name == "diagnoses":
@@ -110,7 +127,7 @@ class Messages:
             elif name.endswith("prevalence"):
                 shown[name] = self.stated_percent(value)
             else:
-                shown[name] = self.percent(value, decimals=decimals)
+                shown[name] = self.percent(value, decimals=decimals_of(name, reason.values))
         return template.format_map(shown)
 
     def finding(self, finding: QualityFinding) -> str:

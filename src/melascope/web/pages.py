@@ -1,4 +1,4 @@
-"""The pages, server-rendered: thin routes; what they show is made by `case_view` and `messages`."""
+"""The pages, server-rendered: thin routes; what they show is made by `case_view`, `about_view` and `messages`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from typing import Any
 import jinja2
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from markdown_it import MarkdownIt
-from markupsafe import Markup
 
 from melascope import __version__
 from melascope.bundle.manifest import Manifest
@@ -24,6 +22,7 @@ from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import MelascopeError, RequestError, UsageError
 from melascope.runtime.assessment_json import to_jsonable
 from melascope.web import assets
+from melascope.web.about_view import about_view
 from melascope.web.attachment import attachment
 from melascope.web.case_view import FOREIGN_TO_BROWSERS, URGENCY, case_view, point_label
 from melascope.web.messages import LANGUAGES, Messages, isolated, messages, negotiate
@@ -55,9 +54,7 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["isolated"] = isolated
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(
-    "table"
-)  # links are checked by its `validateLink`
+_TEMPLATES.policies["json.dumps_kwargs"] = {}  # keys in their order, which is the classes'
 
 
 # --- routes -------------------------------------------------------------------------------------------------
@@ -76,6 +73,8 @@ async def start(request: Request) -> Response:
         calibration_prevalence=tongue("terms.prevalence_default", percent=tongue.stated_percent(prevalence)),
         calibration_number=tongue.stated_percent(prevalence).split()[0],
         max_megabytes=request.app.state.settings.max_image_bytes // 1024**2,
+        max_megapixels=request.app.state.settings.max_image_pixels // 1000**2,
+        urgency=URGENCY.index,
         texts={name: tongue.section(name) for name in _SCRIPT_SECTIONS},
     )
 
@@ -121,36 +120,9 @@ async def report(request: Request) -> Response:
 @router.get("/about", dependencies=[Depends(requires(Permission.ASSESS))])
 async def about(request: Request) -> Response:
     """The model behind the answers: its card, its figures, its limits."""
-    tongue, manifest = _tongue(request), _manifest(request)
-    calibration, conformal = manifest.calibration, manifest.conformal
-    prevalence = calibration.prevalence_C[manifest.classes.index(Diagnosis.MEL)]
-    return _page(
-        request,
-        "about.html",
-        here="about",
-        manifest=manifest,
-        points=[_told(point, manifest, tongue) for point in manifest.operating_points],
-        calibrated_at=tongue(
-            "about.calibrated_at",
-            n_cases=tongue.count(calibration.n_cases),
-            n_groups=tongue.count(calibration.n_groups),
-            prevalence=tongue.stated_percent(prevalence),
-        ),
-        sets_promise=tongue("about.no_sets")
-        if conformal is None
-        else tongue("about.sets_promise", coverage=tongue.percent(conformal.coverage)),
-        novelty_promise=tongue("about.no_novelty" if manifest.novelty is None else "about.novelty_told"),
-        training_lead=tongue(
-            "about.training_lead",
-            n_images=tongue.count(manifest.training.n_images),
-            n_groups=tongue.count(manifest.training.n_groups),
-        ),
-        class_counts=[
-            (tongue.texts.get(f"diagnosis.{name}", name), tongue.count(count))
-            for name, count in manifest.training.class_counts.items()
-        ],
-        card=Markup(_MARKDOWN.render(request.app.state.service.assessor.bundle.card)),  # noqa: S704 - html is off
-    )
+    bundle = request.app.state.service.assessor.bundle
+    view = about_view(bundle.manifest, bundle.card, _tongue(request))
+    return _page(request, "about.html", here="about", manifest=bundle.manifest, about=view)
 
 
 @router.get("/login", dependencies=[Depends(requires(Permission.PUBLIC))])
@@ -169,7 +141,7 @@ async def login(request: Request) -> Response:
     return _go_on(request, cookie)
 
 
-@router.post("/logout", dependencies=[Depends(requires(Permission.ASSESS))])
+@router.post("/logout", dependencies=[Depends(requires(Permission.ASSESS, forms_age=False))])
 async def logout(request: Request) -> Response:
     """Sign out."""
     return _redirect(f"{_base(request)}/", sign_out(request))
@@ -292,29 +264,6 @@ def _choice(point: OperatingPoint, manifest: Manifest, tongue: Messages) -> dict
         specificity=tongue.percent(point.specificity),
     )
     return {"name": point.name, "label": point_label(point, tongue), "default": default, "told": told}
-
-
-def _told(point: OperatingPoint, manifest: Manifest, tongue: Messages) -> dict[str, object]:
-    def interval(ends: tuple[float, float]) -> str:
-        return f"({tongue.percent(ends[0])} – {tongue.percent(ends[1])})"
-
-    label = point_label(point, tongue)
-    return {
-        "promise": tongue("about.promised", promise=label, confidence=tongue.percent(point.confidence))
-        if point.guaranteed
-        else label,
-        "default": point.name == manifest.default_operating_point,
-        "threshold": tongue.percent(point.threshold, decimals=1),
-        "sensitivity": tongue.percent(point.sensitivity),
-        "sensitivity_interval": interval(point.sensitivity_interval),
-        "specificity": tongue.percent(point.specificity),
-        "specificity_interval": interval(point.specificity_interval),
-        "lesions": tongue(
-            "about.lesion_counts",
-            n_melanoma=tongue.count(point.n_melanoma),
-            n_other=tongue.count(point.n_other),
-        ),
-    }
 
 
 def _login(request: Request, *, fault: str | None) -> Response:

@@ -10,11 +10,12 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from PIL import Image
-from reportlab.lib.colors import Color, HexColor, white
+from reportlab.lib.colors import Color, HexColor
 from reportlab.lib.enums import TA_RIGHT
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
+from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table
 from reportlab.platypus import Image as Picture
@@ -33,6 +34,8 @@ _MARGIN_MM, _WIDTH_MM, _GAP_MM = 16.0, 210.0 - 2 * 16.0, 6.0
 _HALF_MM = (_WIDTH_MM - _GAP_MM) / 2
 _PICTURE_HEIGHTS_MM = (62.0, 50.0, 40.0)  # the first with which all fits on one page
 _HEAT_OPACITY = 0.6
+_EDGE_PT = 7.2  # the letters above and below the text
+_DIGEST_DIGITS = 12
 _FRAME_PT = 6  #: that reportlab keeps free within the margins
 
 _INK, _SOFT, _LINE, _SUNKEN = map(HexColor, ("#1b2326", "#4c585c", "#ddd8d0", "#f0ede8"))
@@ -62,6 +65,7 @@ _BULLET = _style(
 )
 _HEADING = _style(7.4, bold=True, colour=_BRAND, spaceBefore=5, spaceAfter=2)
 _TITLE = _style(13, bold=True)
+_MARK = _style(6.4, bold=True)
 _RIGHT = _style(7.3, colour=_SOFT, alignment=TA_RIGHT)
 
 
@@ -86,10 +90,9 @@ def report_pdf(
     """
     case = case_view(assessment, manifest, tongue)
     title = f"{tongue('report.title')}: {assessment.name}"
-    told = f"{assessment.name} · {assessment.bundle_id}"
     stamp = tongue("report.made", date=tongue.date(made), version=__version__)
     for height_mm in _PICTURE_HEIGHTS_MM if len(photographs) == 1 else _PICTURE_HEIGHTS_MM[-1:]:
-        pdf, n_pages = _build(case, photographs, tongue, height_mm=height_mm, title=title, head=(stamp, told))
+        pdf, n_pages = _build(case, photographs, tongue, height_mm=height_mm, title=title, made=stamp)
         if n_pages == 1:
             break
     return pdf
@@ -102,17 +105,17 @@ def _build(
     *,
     height_mm: float,
     title: str,
-    head: tuple[str, str],
+    made: str,
 ) -> tuple[bytes, int]:
-    """The PDF with pictures of that height, and its number of pages; at their head what made it, then what it is of."""
+    """The PDF with pictures of that height, and its number of pages."""
     buffer = io.BytesIO()
     document = SimpleDocTemplate(
         buffer,
         pagesize=A4,
         leftMargin=_MARGIN_MM * mm - _FRAME_PT,
         rightMargin=_MARGIN_MM * mm - _FRAME_PT,
-        topMargin=20 * mm,
-        bottomMargin=14 * mm,
+        topMargin=28 * mm,
+        bottomMargin=15 * mm,
         title=title,
         author="melascope",
         creator=f"melascope {__version__}",
@@ -125,12 +128,10 @@ def _build(
         *_figures(case, tongue),
         *_closing(case, tongue),
     ]
-    made, told = head
+    head = partial(_head, made=made, tongue=tongue)
+    foot = partial(_foot, case=case, tongue=tongue)
     document.build(
-        story,
-        onFirstPage=partial(_frame, head=made),
-        onLaterPages=partial(_frame, head=told),
-        canvasmaker=partial(NumberedCanvas, at_end=partial(_number, tongue=tongue)),
+        story, onFirstPage=head, onLaterPages=head, canvasmaker=partial(NumberedCanvas, at_end=foot)
     )
     return buffer.getvalue(), int(document.page)
 
@@ -138,27 +139,40 @@ def _build(
 # --- the parts, from top to bottom --------------------------------------------------------------------------
 
 
-def _frame(canvas: Canvas, _: SimpleDocTemplate, *, head: str) -> None:
-    """What stands on every page above the text."""
+def _head(canvas: Canvas, _: SimpleDocTemplate, *, made: str, tongue: Messages) -> None:
+    """What stands on every page above the text: what made it, and room for whose it is."""
     left, right, top = _MARGIN_MM * mm, (210 - _MARGIN_MM) * mm, A4[1] - 14 * mm
     canvas.saveState()
     canvas.setFillColor(_BRAND)
     canvas.setFont(BOLD, 10.5)
     canvas.drawString(left, top, "melascope")
     canvas.setFillColor(_SOFT)
-    canvas.setFont(REGULAR, 7.2)
-    canvas.drawRightString(right, top, shortened(writable(head), REGULAR, 7.2, right - left - 30 * mm))
+    canvas.setFont(REGULAR, _EDGE_PT)
+    canvas.drawRightString(right, top, writable(made))
     canvas.setStrokeColor(_LINE)
     canvas.line(left, top - 3 * mm, right, top - 3 * mm)
+    patient, down = writable(tongue("report.patient")), top - 12 * mm
+    canvas.drawString(left, down, patient)
+    canvas.setStrokeColor(_SOFT)
+    canvas.setLineWidth(0.6)
+    canvas.line(left + canvas.stringWidth(patient, REGULAR, _EDGE_PT) + 2 * mm, down, right, down)
     canvas.restoreState()
 
 
-def _number(canvas: Canvas, n: int, total: int, *, tongue: Messages) -> None:
-    """What stands on every page below the text."""
+def _foot(canvas: Canvas, n: int, total: int, *, case: CaseView, tongue: Messages) -> None:
+    """What stands on every page below the text: what it is of, so that pages that were parted can be matched."""
+    left, right, up = _MARGIN_MM * mm, (210 - _MARGIN_MM) * mm, 10 * mm
+    page = writable(tongue("report.page", n=n, total=total))
+    digest = f" · SHA-256 {case.assessment.images[0].sha256[:_DIGEST_DIGITS]}…"
     canvas.setFillColor(_SOFT)
-    canvas.setFont(REGULAR, 7.2)
-    text = writable(tongue("report.page", n=n, total=total))
-    canvas.drawRightString((210 - _MARGIN_MM) * mm, 9 * mm, text)
+    canvas.setFont(REGULAR, _EDGE_PT)
+    canvas.drawRightString(right, up, page)
+    room = right - left - 6 * mm - canvas.stringWidth(f"{page}{digest}", REGULAR, _EDGE_PT)
+    canvas.drawString(
+        left, up, shortened(writable(_named(case, 1, tongue)), REGULAR, _EDGE_PT, room) + digest
+    )
+    bundle = writable(f"{tongue('case.bundle')}: {case.assessment.bundle_id}")
+    canvas.drawString(left, up - 9, bundle)
 
 
 def _opening(case: CaseView, tongue: Messages) -> list[Flowable]:
@@ -191,30 +205,43 @@ def _opening(case: CaseView, tongue: Messages) -> list[Flowable]:
 def _photographs(
     case: CaseView, photographs: Sequence[bytes], tongue: Messages, height_mm: float
 ) -> list[Flowable]:
-    """Each photograph with its heatmap beside it."""
-    rows = []
-    for view, photograph in zip(case.images, photographs, strict=True):
+    """Each photograph with its heatmap beside it; of several, the one that decided is marked."""
+    rows, several = [], len(case.images) > 1
+    for n, (view, photograph) in enumerate(zip(case.images, photographs, strict=True), start=1):
         heat = _overlaid(view.image, photograph)
         beside: list[Flowable] = [_text(view.heat_note or "", _SMALL)]
         if heat is not None:
             beside = [_picture(heat, height_mm, view), Spacer(1, 2), _text(
                 f"{tongue('report.heatmap')}. {tongue('report.heatmap_key')}", _TINY
             )]  # fmt: skip
-        caption = f"{tongue('report.photograph')}: {view.image.name}"
+        caption = _named(case, n, tongue)
         if view.frame:
             caption += f". {tongue('case.frame')}"
-        rows.append([[_picture(photograph, height_mm, view), Spacer(1, 2), _text(caption, _TINY)], beside])
+        mark: list[Flowable] = []
+        if several and view.speaks and case.probability is not None:
+            mark = [_text(tongue("report.decided"), _MARK)]
+        shown = [_picture(photograph, height_mm, view), Spacer(1, 2), *mark, _text(caption, _TINY)]
+        rows.append([shown, beside])
     return [_columns(rows), Spacer(1, 4)]
+
+
+def _named(case: CaseView, n: int, tongue: Messages) -> str:
+    """A photograph by its name; of several by its number too, since cameras repeat names."""
+    number = f" {n}" if len(case.images) > 1 else ""
+    return f"{tongue('report.photograph')}{number}: {case.images[n - 1].image.name}"
 
 
 def _reasons(case: CaseView, tongue: Messages) -> list[Flowable]:
     lines = [_text(tongue("case.reasons"), _HEADING), *(_bullet(reason) for reason in case.reasons)]
-    findings = [(view, sentence) for view in case.images for sentence in _found(view)]
+    several = len(case.images) > 1
+    findings = [
+        f"{tongue('report.photograph')} {n}: {sentence}" if several else sentence
+        for n, view in enumerate(case.images, start=1)
+        for sentence in _found(view)
+    ]
     if findings:
-        lines.append(_text(tongue("case.findings"), _HEADING))
-    for view, sentence in findings:
-        lines.append(_bullet(sentence if len(case.images) == 1 else f"{view.image.name}: {sentence}"))
-    return [*lines, Spacer(1, 4)]
+        lines.append(_text(tongue("report.photographs" if several else "case.findings"), _HEADING))
+    return [*lines, *map(_bullet, findings), Spacer(1, 4)]
 
 
 def _found(view: ImageView) -> list[str]:
@@ -229,8 +256,8 @@ def _figures(case: CaseView, tongue: Messages) -> list[Flowable]:
     point = tongue("report.threshold_of", point=case.point, threshold=case.threshold)
     left = [
         _text(tongue("case.diagnoses"), _HEADING),
-        _bars(case.bars),
-        _text(tongue("report.bars_key"), _TINY),
+        _bars(case.bars, tongue),
+        _text(tongue("report.bars_key", malignant=tongue("case.malignant")), _TINY),
     ]
     if case.prediction_set:
         left += [
@@ -254,21 +281,17 @@ def _figures(case: CaseView, tongue: Messages) -> list[Flowable]:
 def _closing(case: CaseView, tongue: Messages) -> list[Flowable]:
     """What it was made of and by, what it is not, and room for the reader's hand."""
     made_of = [_text(f"{tongue('case.bundle')}: {case.assessment.bundle_id}", _TINY)]
-    for view in case.images:
-        facts = f"{tongue('case.file')}: {view.image.name} ({view.facts}); SHA-256 {view.image.sha256}"
+    for n, view in enumerate(case.images, start=1):
+        facts = f"{_named(case, n, tongue)} ({view.facts}); SHA-256 {view.image.sha256}"
         made_of.append(_text(facts, _TINY))
     limits = [
         _text(tongue("report.limits_heading"), _HEADING),
         _text(f"{tongue('common.intended_use')} {tongue('report.limits')}", _SMALL),
     ]
-    hands = [_text(tongue(key), _TINY) for key in ("report.patient", "report.reader", "report.signature")]
-    width_mm = (_WIDTH_MM - 2 * _GAP_MM) / 3
-    sign = Table(
-        [[hands[0], "", hands[1], "", hands[2]]],
-        colWidths=[width * mm for width in (width_mm, _GAP_MM, width_mm, _GAP_MM, width_mm)],
-    )
+    hands = [_text(tongue(key), _TINY) for key in ("report.reader", "report.signature")]
+    sign = Table([[hands[0], "", hands[1]]], colWidths=[_HALF_MM * mm, _GAP_MM * mm, _HALF_MM * mm])
     sign.setStyle([
-        *(("LINEABOVE", (n, 0), (n, 0), 0.6, _SOFT) for n in (0, 2, 4)),
+        *(("LINEABOVE", (n, 0), (n, 0), 0.6, _SOFT) for n in (0, 2)),
         ("LEFTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 1),
     ])  # fmt: skip
     return [KeepTogether([*limits, Spacer(1, 3), *made_of, Spacer(1, 24), sign])]
@@ -325,9 +348,14 @@ def _overlaid(image: AssessedImage, photograph: bytes) -> bytes | None:
     return buffer.getvalue()
 
 
-def _bars(bars: Sequence[Bar]) -> Table:
-    rows = [[_BarRow(bar), _text(bar.shown, _RIGHT)] for bar in bars]
-    table = Table(rows, colWidths=[(_HALF_MM - 18) * mm, 18 * mm])
+def _bars(bars: Sequence[Bar], tongue: Messages) -> Table:
+    number_pt = max(stringWidth(writable(bar.shown), REGULAR, _RIGHT.fontSize) for bar in bars) + 6
+    name_pt = _HALF_MM * mm - number_pt
+    rows = [
+        [[_diagnosis(bar, tongue), Spacer(1, 1), _BarOf(bar, name_pt)], _text(bar.shown, _RIGHT)]
+        for bar in bars
+    ]
+    table = Table(rows, colWidths=[name_pt, number_pt])
     table.setStyle([
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
         ("LEFTPADDING", (0, 0), (-1, -1), 0), ("RIGHTPADDING", (0, 0), (-1, -1), 0),
@@ -336,22 +364,26 @@ def _bars(bars: Sequence[Bar]) -> Table:
     return table
 
 
-class _BarRow(Flowable):  # type: ignore[misc]  # reportlab has no types
-    """A diagnosis over the bar of its probability."""
+def _diagnosis(bar: Bar, tongue: Messages) -> Paragraph:
+    """Its name; a malignant one says so, since its bar may be too short for a colour."""
+    told = escape(writable(bar.label))
+    if bar.diagnosis.malignant:
+        said = escape(writable(tongue("case.malignant")))
+        told += f' <font name="{REGULAR}" size="6.4" color="#{_MALIGNANT.hexval()[2:]}">{said}</font>'
+    return Paragraph(told, _style(7.8, bold=bar.plausible))
 
-    def __init__(self, bar: Bar) -> None:
+
+class _BarOf(Flowable):  # type: ignore[misc]  # reportlab has no types
+    """A diagnosis' probability, drawn."""
+
+    def __init__(self, bar: Bar, width: float) -> None:
         super().__init__()
         self._bar = bar
-        self.width = (_HALF_MM - 18) * mm
-        self.height = 13.0
+        self.width, self.height = width, 2.4
 
     def draw(self) -> None:
         canvas: Canvas = self.canv
-        canvas.setFillColor(_INK)
-        canvas.setFont(BOLD if self._bar.plausible else REGULAR, 7.8)
-        canvas.drawString(0, 5, writable(self._bar.label))
         canvas.setFillColor(_SUNKEN)
-        canvas.rect(0, 0, self.width, 2.4, stroke=0, fill=1)
+        canvas.rect(0, 0, self.width, self.height, stroke=0, fill=1)
         canvas.setFillColor(_MALIGNANT if self._bar.diagnosis.malignant else _SOFT)
-        canvas.rect(0, 0, self.width * self._bar.fraction, 2.4, stroke=0, fill=1)
-        canvas.setFillColor(white)
+        canvas.rect(0, 0, self.width * self._bar.fraction, self.height, stroke=0, fill=1)

@@ -6,10 +6,12 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from reportlab.lib.colors import black, white
+from reportlab.lib.colors import HexColor, black, white
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Image as Picture
+
+_EDGE = HexColor("#8a9599")
 
 
 class NumberedCanvas(Canvas):  # type: ignore[misc]  # reportlab has no types
@@ -35,7 +37,7 @@ class NumberedCanvas(Canvas):  # type: ignore[misc]  # reportlab has no types
 
 
 class FramedPicture(Picture):  # type: ignore[misc]
-    """A picture, a dashed frame on it where there is one.
+    """A picture within a thin line, so that a white one is seen too, and a dashed frame on it where there is one.
 
     Parameters
     ----------
@@ -51,10 +53,13 @@ class FramedPicture(Picture):  # type: ignore[misc]
 
     def draw(self) -> None:
         super().draw()
+        canvas: Canvas = self.canv
+        canvas.setLineWidth(0.5)
+        canvas.setStrokeColor(_EDGE)
+        canvas.rect(0, 0, self.drawWidth, self.drawHeight)
         if self._frame is None:
             return
         left, top, width, height = self._frame
-        canvas: Canvas = self.canv
         canvas.setLineWidth(0.9)
         for colour, dashes in ((black, ()), (white, (3, 3))):  # seen on light skin and on dark
             canvas.setStrokeColor(colour)

@@ -61,8 +61,9 @@ class Caller:
 class Requires:
     """A route's statement of its permission; a dependency that holds it."""
 
-    def __init__(self, permission: Permission) -> None:
+    def __init__(self, permission: Permission, *, forms_age: bool = True) -> None:
         self.permission = permission
+        self.forms_age = forms_age
 
     async def __call__(self, request: Request) -> Caller:
         caller = identify(request)
@@ -72,20 +73,28 @@ class Requires:
                     "Nobody is signed in.", remedy="Sign in, or send a bearer token that is known here."
                 )
             raise ForbiddenError(
-                f"{caller.name} may not do this.", remedy=f"It needs the permission {self.permission!r}."
+                f"{caller.name} may not do this.",
+                remedy=f"It needs the permission {self.permission.value!r}.",
             )
         if request.method not in SAFE_METHODS:
             if self.permission is Permission.PUBLIC:
                 request.state.body.max_bytes = _PUBLIC_BODY_BYTES
             request.state.body.client = caller.share
             _take_share(request, caller)  # before a byte of the body is read
-            await _refuse_forgery(request, caller)
+            await _refuse_forgery(request, caller, forms_age=self.forms_age)
         return caller
 
 
-def requires(permission: Permission) -> Requires:
-    """The dependency of a route: `dependencies=[Depends(requires(Permission.ASSESS))]`."""
-    return Requires(permission)
+def requires(permission: Permission, *, forms_age: bool = True) -> Requires:
+    """The dependency of a route: `dependencies=[Depends(requires(Permission.ASSESS))]`.
+
+    Parameters
+    ----------
+    forms_age
+        Whether a form of an earlier session is refused. Signing out works from any page of ours that is still open: a
+        browser's word that the form is ours is enough.
+    """
+    return Requires(permission, forms_age=forms_age)
 
 
 def identify(request: Request) -> Caller:
@@ -233,8 +242,8 @@ def _tell_refused(credential: Literal["password", "token"], code: str, address: 
     _LOG.warning("sign-in refused", extra={"code": code, "address": address})
 
 
-async def _refuse_forgery(request: Request, caller: Caller) -> None:
-    if caller.by == "token":
+async def _refuse_forgery(request: Request, caller: Caller, *, forms_age: bool) -> None:
+    if caller.by == "token" or (not forms_age and request.headers.get("sec-fetch-site") == "same-origin"):
         return
     if not _from_ourselves(request):
         raise ForbiddenError(

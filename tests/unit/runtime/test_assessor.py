@@ -137,8 +137,8 @@ def test_it_is_told_at_which_prevalence_the_threshold_is_reached(
     ("melanoma", "stated", "decision", "held"),
     [
         (0.04, None, Decision.UNCERTAIN, ()),
-        (0.04, 0.5, Decision.UNCERTAIN, (Diagnosis.MEL,)),
-        (0.4, None, Decision.REFER, (Diagnosis.MEL,)),
+        (0.04, 0.5, Decision.UNCERTAIN, (Diagnosis.NV, Diagnosis.MEL)),
+        (0.4, None, Decision.REFER, (Diagnosis.NV, Diagnosis.MEL)),
     ],
 )
 def test_that_no_diagnosis_fits_is_told_of_suspected_melanomas_too(

@@ -34,12 +34,15 @@ def test_one_image_is_its_own_lesion() -> None:
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_the_most_suspicious_image_speaks(turn: int) -> None:
-    images = [assessed("a", 0.1, Decision.NO_SIGN), assessed("b", 0.3, Decision.REFER)]
+    images = [assessed("a", 0.1, Decision.NO_SIGN), assessed("b", 0.3, Decision.REFER, "poor-photograph")]
+    above = reason("score-above", score=0.3, threshold=0.2)
+    images[1] = replace(images[1], reasons=(above, *images[1].reasons))
     lesion = combine(images[::turn])
     assert (lesion.decision, lesion.melanoma_score) == (Decision.REFER, 0.3)
     assert lesion.probabilities == images[1].probabilities
     assert sorted(image.name for image in lesion.images) == ["a", "b"]
-    assert lesion.reasons[0].values == {"n": 2, "image": "b"}
+    assert [why.code for why in lesion.reasons] == ["score-above", "most-suspicious-image", "poor-photograph"]
+    assert lesion.reasons[1].values == {"n": 2, "image": "b"}
 
 
 def test_a_doubt_about_a_less_suspicious_image_is_not_lost() -> None:
@@ -65,7 +68,7 @@ def test_images_that_cannot_be_assessed_are_left_out_and_named() -> None:
     foreign = assessed("cat", None, Decision.CANNOT_ASSESS, "foreign-image")
     lesion = combine([foreign, assessed("b", 0.05, Decision.NO_SIGN)])
     assert (lesion.decision, lesion.melanoma_score) == (Decision.NO_SIGN, 0.05)
-    assert lesion.reasons[0].text == "Images that cannot be assessed were left out: cat."
+    assert lesion.reasons[0].text == "Photographs that cannot be assessed were left out: cat."
     assert lesion.reasons[1].values == {"n": 1, "image": "b"}
     none = combine([foreign, replace(foreign)])
     assert (none.decision, none.melanoma_probability, none.probabilities) == (

@@ -79,7 +79,10 @@ def test_with_a_stated_prevalence_both_probabilities_are_told_apart() -> None:
         "above the threshold of 9.0 %."
     )
     alone = "At the stated prevalence, 1 %, the probability of melanoma is 2.6 %."
-    assert shown.text == f"{alone} It never takes a referral away, since the decision is made at 11 %."
+    assert (
+        shown.text
+        == f"{alone} A stated prevalence never takes a referral away: the decision is made at 11 %."
+    )
     below, _, shown = told(0.02, shown={Diagnosis.MEL: 0.026, Diagnosis.NV: 0.974}, stated=0.14)
     assert below.text == (
         "At the prevalence of calibration, 11 %, the probability of melanoma is 2.0 %, below the threshold of 9.0 %."
@@ -132,7 +135,7 @@ def test_malignant_diagnoses_are_not_passed_over() -> None:
     assert doubt[0].text == (
         "A malignant diagnosis cannot be excluded: actinic keratosis or Bowen's disease, basal cell carcinoma."
     )
-    assert doubt[-1].text == "Not excluded: melanocytic nevus, actinic keratosis or Bowen's disease."
+    assert doubt[-1].text == "To be considered: melanocytic nevus, actinic keratosis or Bowen's disease."
 
 
 def test_what_cannot_be_assessed_is_told_no_number() -> None:

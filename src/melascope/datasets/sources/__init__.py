@@ -31,6 +31,11 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def are_public(names: Iterable[str]) -> bool:
+    """Whether all are published datasets, whose limits are known, and none is somebody's own."""
+    return all(name in SOURCES and SOURCES[name].licence != "yours" for name in names)
+
+
 def source_named(name: str) -> Source:
     """The dataset of that name.
 

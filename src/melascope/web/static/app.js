@@ -4,12 +4,11 @@
 import { post } from "./asking.js";
 import { openCamera, wireCamera } from "./camera.js";
 import { save, toCsv, toJson } from "./export.js";
-import { announce, byId, fill, shown, texts } from "./page.js";
+import { announce, byId, fill, shown, stamp, texts } from "./page.js";
 import { wireTerms } from "./terms.js";
 import { wireCase } from "./viewer.js";
 
 const AT_ONCE = 4;
-const NO_ANSWER = -1; // urgency of a file without an answer: before every decision
 
 const form = byId("ask");
 
@@ -21,7 +20,7 @@ let chosenByHand = false;
 let selected = null;
 let running = 0;
 let stop = new AbortController();
-let order = { key: "urgency", descending: false };
+let order = { key: "urgency", reversed: false };
 let drawing = false;
 
 // --- asking ------------------------------------------------------------------------------------------------
@@ -47,7 +46,7 @@ function open(groups) {
   chosenByHand = false;
   for (const group of groups) {
     cases.push({ files: group, batch, urls: group.map((file) => URL.createObjectURL(file)), state: "waiting",
-                 name: group.map((file) => shown(file.name)).join(", "), article: null, row: null, json: null });
+                 name: nameOf(group), article: null, row: null, json: null });
   }
   document.body.classList.add("has-results");
   byId("results").hidden = false;
@@ -117,13 +116,28 @@ function fail(one, problem) {
     details.querySelector("p").textContent = [problem.detail, problem.remedy].filter(Boolean).join(" ");
   }
   article.querySelector(".sign-in").hidden = problem.code !== "signed-out";
+  article.querySelector(".retry").hidden = !canBeRetried(one);
   wireRetry(article, one);
-  Object.assign(one, { article, decision: "failed", label: texts.results.failed,
-                       probability: "", urgency: NO_ANSWER, note: text, score: -1, preview: one.urls[0] });
+  wireWithout(article, one, bad);
+  Object.assign(one, { article, decision: "failed", label: texts.results.failed, probability: "", note: text, score: -1,
+                       urgency: Number(article.dataset.urgency), preview: one.urls[0] });
 }
 
 function wireRetry(article, one) {
   article.querySelector(".retry").addEventListener("click", () => retry([one]));
+}
+
+/** A photograph that cannot be read need not cost the others of its lesion their answer. */
+function wireWithout(article, one, bad) {
+  const kept = one.files.filter((file) => !bad.includes(shown(file.name)));
+  const button = article.querySelector(".without");
+  button.hidden = canBeRetried(one) || !kept.length || kept.length === one.files.length;
+  button.addEventListener("click", () => {
+    one.urls = one.urls.filter((url, n) => kept.includes(one.files[n]) || URL.revokeObjectURL(url));
+    Object.assign(one, { files: kept, name: nameOf(kept) });
+    one.row?.querySelector(".row-name").replaceChildren(one.name);
+    retry([one]);
+  });
 }
 
 function retry(list) {
@@ -208,6 +222,7 @@ function clear() {
 
 // --- showing -----------------------------------------------------------------------------------------------
 
+const nameOf = (files) => files.map((file) => shown(file.name)).join(", ");
 const isOpen = (one) => one.state === "waiting" || one.state === "asking";
 const inWords = (problem) => texts.error[problem.code] ?? texts.error.other;
 const canBeRetried = (one) => one.problem && !/^(image|usage)/.test(one.problem.code); // the file is not to blame
@@ -219,18 +234,21 @@ function progressText() {
 }
 
 const byName = (one, other) => one.name.localeCompare(other.name, undefined, { numeric: true });
-const byUrgency = (one, other) =>
-  (isOpen(one) && !one.article) - (isOpen(other) && !other.article) ||
-  (one.urgency ?? 0) - (other.urgency ?? 0) || (other.score ?? 0) - (one.score ?? 0) || byName(one, other);
+const lastIf = (test) => (one, other) => test(one) - test(other);
+const unasked = lastIf((one) => !one.article);
+const unknown = lastIf((one) => (one.score ?? -1) < 0);
+const byUrgency = (one, other) => unasked(one, other) || (one.urgency ?? 0) - (other.urgency ?? 0) || byScore(one, other);
+const byScore = (one, other) => (other.score ?? -1) - (one.score ?? -1) || byName(one, other);
+/** How each column sorts, the way it sorts at first, and what stands last either way. */
 const orders = {
-  urgency: byUrgency,
-  name: byName,
-  probability: (one, other) => (other.score ?? -2) - (one.score ?? -2) || byName(one, other),
+  urgency: { by: byUrgency, first: "descending", last: unasked },
+  name: { by: byName, first: "ascending", last: () => 0 },
+  probability: { by: byScore, first: "descending", last: unknown },
 };
 
 function ordered() {
-  const list = [...cases].sort(orders[order.key]);
-  return order.descending ? list.reverse() : list;
+  const { by, last } = orders[order.key];
+  return [...cases].sort((one, other) => last(one, other) || (order.reversed ? by(other, one) : by(one, other)));
 }
 
 function select(one, { byHand = false } = {}) {
@@ -259,8 +277,11 @@ function draw() {
     if (many) showRows(list.map(row));
     const at = list.indexOf(selected);
     byId("position").textContent = fill(texts.results.position, { n: at + 1, total: list.length });
-    byId("previous").disabled = at <= 0;
-    byId("next").disabled = at < 0 || at >= list.length - 1;
+    able(byId("previous"), at > 0, byId("next"));
+    able(byId("next"), at >= 0 && at < list.length - 1, byId("previous"));
+    const unanswered = cases.filter((one) => !isOpen(one) && (one.score ?? -1) < 0).length;
+    byId("unanswered").textContent = many && unanswered
+      ? fill(texts.results.unanswered, { n: unanswered, total: cases.length }) : "";
     const open = cases.filter(isOpen).length;
     byId("progress").hidden = open === 0;
     byId("progress-bar").max = cases.length;
@@ -268,6 +289,13 @@ function draw() {
     byId("progress-text").textContent = progressText();
     for (const id of ["save-csv", "save-json"]) byId(id).disabled = !cases.some((one) => one.article);
   });
+}
+
+/** Switch a button on or off; the focus goes to its neighbour rather than get lost. */
+function able(button, on, neighbour) {
+  const focused = document.activeElement === button;
+  button.disabled = !on;
+  if (!on && focused) { neighbour.disabled = false; neighbour.focus(); }
 }
 
 /** Which terms the answers are of, and which answers are of others than the form shows. */
@@ -324,10 +352,12 @@ function row(one) {
 
 function sortBy(button) {
   const key = button.dataset.sort;
-  order = { key, descending: order.key === key && !order.descending };
+  order = { key, reversed: order.key === key && !order.reversed };
+  const { first } = orders[key];
+  const way = order.reversed ? { ascending: "descending", descending: "ascending" }[first] : first;
   for (const header of document.querySelectorAll("#overview th[aria-sort]")) {
     const own = header.contains(button);
-    header.setAttribute("aria-sort", own ? (order.descending ? "descending" : "ascending") : "none");
+    header.setAttribute("aria-sort", own ? way : "none");
   }
   draw();
 }
@@ -341,7 +371,11 @@ function step(by) {
 
 // --- wiring ------------------------------------------------------------------------------------------------
 
+/** Browsers call whatever is pasted image.png. */
+const pasted = (file) =>
+  /^image\.\w+$/.test(file.name) ? new File([file], file.name.replace("image", `pasted-${stamp()}`), { type: file.type }) : file;
 const images = (transfer) => [...transfer.files].filter((file) => file.size > 0 || file.type !== "");
+let leaving = false; // it was said that the results may go
 let depth = 0; // dragenter and dragleave come for every element that is crossed
 
 form.addEventListener("submit", (event) => event.preventDefault());
@@ -371,8 +405,14 @@ addEventListener("paste", (event) => {
   const files = images(event.clipboardData);
   if (!files.length) return;
   event.preventDefault();
-  add(files);
+  add(files.map(pasted));
 });
+for (const link of document.querySelectorAll(".languages a")) {
+  link.addEventListener("click", (event) => {
+    if (cases.length && !confirm(fill(texts.results.leave, { n: cases.length }))) event.preventDefault();
+    else leaving = true;
+  });
+}
 
 byId("rows").closest("table").querySelectorAll("[data-sort]").forEach((button) => {
   button.addEventListener("click", () => sortBy(button));
@@ -381,7 +421,7 @@ byId("previous").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
 byId("clear").addEventListener("click", clear);
 byId("retry-all").addEventListener("click", () => retry(cases.filter(canBeRetried)));
-addEventListener("beforeunload", (event) => { if (cases.length || held.length) event.preventDefault(); });
+addEventListener("beforeunload", (event) => { if (!leaving && (cases.length || held.length)) event.preventDefault(); });
 byId("save-csv").addEventListener("click", () => save(toCsv(ordered()), "melascope.csv"));
 byId("save-json").addEventListener("click", () => save(toJson(ordered()), "melascope.json"));
 

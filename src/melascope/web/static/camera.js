@@ -1,6 +1,7 @@
 // The device's camera. On phones the camera's own program takes better pictures: there a file field opens it.
 
-const byId = (id) => document.getElementById(id);
+import { byId, stamp } from "./page.js";
+
 const dialog = byId("camera"), video = byId("camera-video"), devices = byId("camera-device"), hint = byId("camera-hint");
 
 let stream = null;
@@ -70,8 +71,7 @@ async function take() {
   canvas.getContext("2d").drawImage(video, 0, 0);
   const blob = await new Promise((resolve) => { canvas.toBlob(resolve, "image/jpeg", 0.95); });
   if (!blob) return;
-  const stamp = new Date().toISOString().slice(0, 19).replace(/[T:]/g, "-");
-  shots.push(new File([blob], `camera-${stamp}.jpg`, { type: "image/jpeg" }));
+  shots.push(new File([blob], `camera-${stamp()}.jpg`, { type: "image/jpeg" }));
   if (texts.several()) hint.textContent = texts.taken.replace("{n}", shots.length);
   else dialog.close();
 }

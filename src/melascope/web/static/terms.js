@@ -25,7 +25,7 @@ export function wireTerms(form, changed) {
   }
 
   function apply() {
-    if (!prevalence.reportValidity()) return false;
+    if (!prevalence.checkValidity()) return false; // the note beside it says why
     if (same(read(), terms.now)) return true;
     terms.now = read();
     keep(terms.now);

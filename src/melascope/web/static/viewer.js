@@ -4,6 +4,8 @@ const CLOSEST = 12; // times
 const STEP = 1.4;
 const PAN_PX = 60;
 
+let opacityKept = null; // of the heatmap, for the next photograph too
+
 /** Give a case that came from the server its photographs and its controls. */
 export function wireCase(article, urls) {
   const figures = [...article.querySelectorAll("figure.photo")];
@@ -120,7 +122,8 @@ function wireViewer(figure) {
     opacity.hidden = false;
     const range = opacity.querySelector("input");
     const apply = () => stage.style.setProperty("--heat-opacity", String(range.value / 100));
-    range.addEventListener("input", apply);
+    range.value = opacityKept ?? range.value;
+    range.addEventListener("input", () => { opacityKept = range.value; apply(); });
     apply();
   }
 }
