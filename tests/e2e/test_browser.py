@@ -51,6 +51,45 @@ def test_photographs_of_one_lesion_get_one_answer(open_page: Open, photographs: 
     assert saved.value.suggested_filename.endswith(".pdf")
 
 
+def test_a_lesion_goes_on_without_a_photograph_that_cannot_be_read(
+    open_page: Open, photographs: Photographs, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(photographs(1)[0].read_bytes()[:2000])
+    page = open_page()
+    page.check("#lesion")
+    assess(page, [*photographs(2), cut])
+    expect(page.locator(".failure-text")).to_contain_text("cut.jpg: ")
+    expect(page.locator(".failure .retry")).to_be_hidden()  # the file would not be another
+    page.click(".without")
+    expect(page.locator("article.case h3")).to_have_text("lesion-000.jpg, lesion-001.jpg")
+    expect(page.locator(".one-answer")).to_contain_text("2")
+    assert page.locator(".picker img").evaluate_all("all => all.every(image => image.naturalWidth > 0)")
+
+
+def test_the_heatmaps_opacity_and_the_focus_are_kept(open_page: Open, photographs: Photographs) -> None:
+    page = open_page()
+    assess(page, photographs(2))
+    page.locator(".opacity-range").fill("10")
+    page.click("#next")
+    expect(page.locator("#position")).to_have_text("2 of 2")
+    expect(page.locator("#previous")).to_be_focused()
+    expect(page.locator(".opacity-range")).to_have_value("10")
+
+
+def test_another_language_asks_before_it_takes_the_results(open_page: Open, photographs: Photographs) -> None:
+    page, asked = open_page(), []
+    assess(page, photographs(1))
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    page.click(".languages a[hreflang=de]")
+    expect(page.locator("article.case")).to_be_visible()
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+    page.click(".languages a[hreflang=de]")
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    assert len(asked) == 2
+    assert all("1 results" in message for message in asked)
+
+
 def test_a_format_that_browsers_do_not_show_is_shown(open_page: Open, tmp_path: Path) -> None:
     scan = tmp_path / "scan.tif"
     scan.write_bytes(encode(lesion(200, 150), "TIFF"))

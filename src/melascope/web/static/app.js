@@ -6,7 +6,7 @@ import { openCamera, wireCamera } from "./camera.js";
 import { save, toCsv, toJson } from "./export.js";
 import { announce, byId, fill, shown, stamp, texts } from "./page.js";
 import { wireTerms } from "./terms.js";
-import { wireCase } from "./viewer.js";
+import { applyOpacity, wireCase } from "./viewer.js";
 
 const AT_ONCE = 4;
 
@@ -254,7 +254,10 @@ function ordered() {
 function select(one, { byHand = false } = {}) {
   selected = one;
   chosenByHand ||= byHand;
-  if (one.article && !one.article.isConnected) byId("cases").replaceChildren(one.article);
+  if (one.article && !one.article.isConnected) {
+    applyOpacity(one.article);
+    byId("cases").replaceChildren(one.article);
+  }
   if (byHand && one.article) {
     announce(inShort(one));
     if (one.article.getBoundingClientRect().top > innerHeight * 0.6) glideTo(byId("pager"));

@@ -4,7 +4,14 @@ const CLOSEST = 12; // times
 const STEP = 1.4;
 const PAN_PX = 60;
 
-let opacityKept = null; // of the heatmap, for the next photograph too
+let opacity = null; // of every heatmap, per cent; null until somebody has set it
+
+/** Show a case's heatmaps as the last one was. */
+export function applyOpacity(article) {
+  if (opacity === null) return;
+  article.style.setProperty("--heat-opacity", String(opacity / 100));
+  for (const range of article.querySelectorAll(".opacity-range")) range.value = opacity;
+}
 
 /** Give a case that came from the server its photographs and its controls. */
 export function wireCase(article, urls) {
@@ -117,13 +124,10 @@ function wireViewer(figure) {
   });
   new ResizeObserver(show).observe(stage);
 
-  const opacity = figure.querySelector(".opacity");
-  if (opacity) {
-    opacity.hidden = false;
-    const range = opacity.querySelector("input");
-    const apply = () => stage.style.setProperty("--heat-opacity", String(range.value / 100));
-    range.value = opacityKept ?? range.value;
-    range.addEventListener("input", () => { opacityKept = range.value; apply(); });
-    apply();
+  const control = figure.querySelector(".opacity");
+  if (control) {
+    control.hidden = false;
+    const range = control.querySelector("input");
+    range.addEventListener("input", () => { opacity = range.value; applyOpacity(figure.closest("article")); });
   }
 }
