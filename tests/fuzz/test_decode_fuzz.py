@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
+from drawn import encode, lesion
+from PIL import Image, ImageCms
 
 from melascope.errors import ImageError
 
@@ -56,3 +63,35 @@ def test_the_corpus_reaches_the_decoders(decoded: list[dict[str, Any]]) -> None:
     assert outcomes.count("image") > 20, "some damage must get through to the pixels"
     assert outcomes.count("TruncatedImageError") > 60
     assert len(set(outcomes)) >= 7
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured as Linux does it")
+@pytest.mark.parametrize(
+    ("mode", "image_format", "options"),
+    [
+        ("RGB", "WEBP", {"method": 0}),
+        ("RGBA", "WEBP", {"method": 0}),
+        ("RGBA", "PNG", {"compress_level": 1}),
+        ("RGB", "JPEG", {"progressive": True, "subsampling": 0}),
+    ],
+)
+def test_decoding_takes_up_to_20_bytes_a_pixel(
+    mode: str, image_format: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    image = Image.fromarray(lesion(2_000, 2_000))
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = encode(image, image_format, icc_profile=icc, **options)
+    (tmp_path / "x").write_bytes(data)
+    script = Path(__file__).parents[1] / "support" / "decode_all.py"
+    command = [
+        sys.executable,
+        script,
+        tmp_path,
+    ]  # a process of its own: nothing of other images is left in it
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    report = json.loads(done.stdout)
+    assert report["outcome"] == "image", report
+    file_mib = len(data) / 2**20
+    assert report["grown_mib"] - 2 * file_mib - 2 < 20 * 2_000 * 2_000 / 2**20, report

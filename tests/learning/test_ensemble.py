@@ -97,7 +97,10 @@ def test_an_ensemble_answers_the_mean_and_is_judged_by_what_nobody_learnt(
 def test_an_ensemble_goes_into_integers_but_for_the_first_convolutions_of_each_network(
     folds: list[Path], tmp_path: Path
 ) -> None:
-    bundle, parity = export_run(folds, tmp_path / "both-1.0.zip", n_bootstrap=5, parity_images=6, int8=True)
+    bundle, parity = export_run(
+        folds, tmp_path / "both-1.0.zip", name="own", n_bootstrap=5, parity_images=6, int8=True
+    )
+    assert bundle.manifest.name == "own"
     assert parity.rounding is not None
     assert bundle.manifest.architecture.precision == "int8"
     graph = onnx.load_from_string(bundle.model).graph

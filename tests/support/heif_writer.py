@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 WIDTH_PX, HEIGHT_PX = 96, 64
 HVCC = base64.b64decode(
@@ -86,15 +86,15 @@ def heic(
     if grid is not None:
         primary = pictures + 1
         items.append((primary, b"grid", b"\0\1\0\0" + struct.pack(">II", *grid)))
-        references.append((b"dimg", primary, 1))
+        references.append((b"dimg", primary, [1]))
     if exif is not None:
         number = len(items) + 1
         items.append((number, b"Exif", struct.pack(">I", 0) + exif))
-        references.append((b"cdsc", number, primary))
+        references.append((b"cdsc", number, [primary]))
     if xmp is not None:
         number = len(items) + 1
         items.append((number, b"mime", xmp))
-        references.append((b"cdsc", number, primary))
+        references.append((b"cdsc", number, [primary]))
 
     properties = [box(b"hvcC", hvcc), full_box(b"ispe", struct.pack(">II", *declared_px))]
     if nclx is not None:
@@ -103,46 +103,85 @@ def heic(
         properties.append(box(b"colr", b"prof", icc))
     properties += [box(step[:4], step[4:]) for step in TRANSFORMS[orientation]]
     shown = [number for number, kind, _ in items if kind in (b"hvc1", b"grid")]
-    links = b"".join(
-        struct.pack(">HB", number, len(properties)) + bytes(range(1, len(properties) + 1)) for number in shown
+    return heif_file(
+        items,
+        references,
+        properties,
+        {number: range(1, len(properties) + 1) for number in shown},
+        primary=primary,
+        brand=brand,
+        xmp_encoding=xmp_encoding,
     )
 
+
+def heif_file(
+    items: Sequence[tuple[int, bytes, bytes]],
+    references: Sequence[tuple[bytes, int, Sequence[int]]],
+    properties: Sequence[bytes],
+    links: Mapping[int, Sequence[int]],
+    *,
+    primary: int,
+    brand: bytes = b"heic",
+    xmp_encoding: bytes = b"",
+    wide: bool = False,
+) -> bytes:
+    """A HEIF file of any items.
+
+    Parameters
+    ----------
+    items
+        (number, kind, data) of each.
+    references
+        (kind, from, to) of each.
+    properties, links
+        Boxes, and which of them each item has, counted from 1.
+    wide
+        Write the versions of the boxes that have 32 bits for an item's number.
+    """
+    code, version = ("I", 1) if wide else ("H", 0)
     infos = [
         full_box(
             b"infe",
-            struct.pack(">HH4s", number, 0, kind),
+            struct.pack(f">{code}H4s", number, 0, kind),
             b"\0" + (b"application/rdf+xml\0" + xmp_encoding + b"\0" if kind == b"mime" else b""),
-            version=2,
+            version=2 + version,
         )
         for number, kind, _ in items
     ]
+    iref = [
+        box(kind, struct.pack(f">{code}H{len(to)}{code}", source, len(to), *to))
+        for kind, source, to in references
+    ]
+    linked = b"".join(
+        struct.pack(f">{code}B{len(which)}{'H' if wide else 'B'}", number, len(which), *which)
+        for number, which in links.items()
+    )
 
     def meta(first_offset: int) -> bytes:
         entries, offset = b"", first_offset
         for number, _, content in items:
-            entries += struct.pack(">HHHII", number, 0, 1, offset, len(content))
+            entries += struct.pack(f">{code}HHII", number, 0, 1, offset, len(content))
             offset += len(content)
+            if wide:  # has a field for the construction method
+                entries = entries[:-12] + bytes(2) + entries[-12:]
         return full_box(
             b"meta",
             full_box(b"hdlr", struct.pack(">I4s12x", 0, b"pict"), b"\0"),
-            full_box(b"pitm", struct.pack(">H", primary)),
-            full_box(b"iloc", struct.pack(">BBH", 0x44, 0, len(items)), entries),
-            full_box(b"iinf", struct.pack(">H", len(infos)), *infos),
-            *_references(references),
+            full_box(b"pitm", struct.pack(f">{code}", primary), version=version),
+            full_box(
+                b"iloc", struct.pack(f">BB{code}", 0x44, 0, len(items)), entries, version=2 if wide else 0
+            ),
+            full_box(b"iinf", struct.pack(f">{code}", len(infos)), *infos, version=version),
+            *([full_box(b"iref", *iref, version=version)] if iref else []),
             box(
                 b"iprp",
                 box(b"ipco", *properties),
-                full_box(b"ipma", struct.pack(">I", len(shown)), links),
+                full_box(
+                    b"ipma", struct.pack(">I", len(links)), linked, version=version, flags=1 if wide else 0
+                ),
             ),
         )
 
     ftyp = box(b"ftyp", brand, b"\0\0\0\0", b"mif1", brand)
     offset = len(ftyp) + len(meta(0)) + 8
     return ftyp + meta(offset) + box(b"mdat", *(content for _, _, content in items))
-
-
-def _references(references: Sequence[tuple[bytes, int, int]]) -> list[bytes]:
-    if not references:
-        return []
-    boxes = [box(kind, struct.pack(">HHH", source, 1, target)) for kind, source, target in references]
-    return [full_box(b"iref", *boxes)]

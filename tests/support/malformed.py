@@ -225,6 +225,7 @@ def _jpeg_bombs(jpeg: bytes) -> dict[str, bytes]:
         "junk.jpg": jpeg[:2] + bytes(8 << 20) + jpeg[2:],
         "fill.jpg": jpeg[:2] + b"\xff" * (8 << 20) + jpeg[2:],
         "scans.jpg": progressive[:-2] + progressive[last:-2] * 5_000 + b"\xff\xd9",
+        "hidden_scans.jpg": progressive[:-2] + b"\xff\xfe\0\4\xff\xd9" + progressive[last:-2] * 5_000 + b"\xff\xd9",
         "exif.jpg": jpeg[:2] + segment + exif + bytes(rationals - len(exif))
         + (segment + bytes(rationals)) * 100 + jpeg[2:scan] + jpeg[scan:],
     }  # fmt: skip
@@ -262,8 +263,27 @@ def _other_bombs() -> dict[str, bytes]:
         "wide.heic": heif_writer.heic(declared_px=(16_000, 16_000)),
         "within.heic": heif_writer.heic(declared_px=(7_000, 7_000)),
         "grid.heic": heif_writer.heic(grid=(60_000, 60_000), declared_px=(96, 64)),
+        "overlays.heic": _overlays(10, 4),
         "metadata.heic": heif_writer.heic(xmp=zlib.compress(bytes(200 << 20), 9), xmp_encoding=b"deflate"),
     }
+
+
+def _overlays(width: int, depth: int) -> bytes:
+    """A HEIC file in which each overlay takes all overlays of the level below: width to the power of depth decodes."""
+    items = [(number, b"hvc1", heif_writer.CODED) for number in range(1, width + 1)]
+    content = struct.pack(">2x4H2H", 0, 0, 0, 65535, heif_writer.WIDTH_PX, heif_writer.HEIGHT_PX) + bytes(
+        4 * width
+    )
+    references = []
+    for level in range(depth):
+        below = range(level * width + 1, (level + 1) * width + 1)
+        for number in range(below.stop, below.stop + (width if level + 1 < depth else 1)):
+            items.append((number, b"iovl", content))
+            references.append((b"dimg", number, below))
+    size = struct.pack(">II", heif_writer.WIDTH_PX, heif_writer.HEIGHT_PX)
+    properties = [heif_writer.box(b"hvcC", heif_writer.HVCC), heif_writer.full_box(b"ispe", size)]
+    links = {number: [1, 2] for number, _, _ in items}
+    return heif_writer.heif_file(items, references, properties, links, primary=items[-1][0])
 
 
 def by_hand(*, seed: int) -> dict[str, bytes]:

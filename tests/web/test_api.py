@@ -199,9 +199,9 @@ def test_what_the_bundle_is(client: TestClient, tiny_bundle: Bundle) -> None:
 def test_health_and_readiness(client: TestClient, app: FastAPI) -> None:
     assert client.get(f"{API}/health").json() == {"status": "ok"}
     assert client.get(f"{API}/ready").json() == {"status": "ready"}
-    app.state.service._accepted = app.state.service.limits.queue
+    app.state.service._accepted["other"] = app.state.service.limits.queue
     full = client.get(f"{API}/ready")
-    app.state.service._accepted = 0
+    app.state.service._accepted.clear()
     assert problem(full)["code"] == "overloaded"
     assert full.headers["retry-after"] == "1"
 
@@ -234,7 +234,10 @@ def test_it_is_not_ready_without_room_for_an_image(client: TestClient, app: Fast
     assert client.get(f"{API}/ready").status_code == 200
 
 
-@pytest.mark.parametrize("prevalence", ["1", "5", "0", "-0.1", "inf", "nan", "1e-400"])
+@pytest.mark.parametrize(
+    "prevalence",
+    ["1", "5", "0", "-0.1", "inf", "nan", "1e-400", "1e-300", "0.999999999", "0.0_5", "1_0e-2", "\u0660.5"],
+)
 def test_a_prevalence_of_per_cent_is_refused_with_a_hint(
     client: TestClient, jpeg: bytes, prevalence: str
 ) -> None:
@@ -249,13 +252,13 @@ def test_the_description_says_that_prevalence_is_a_fraction(client: TestClient) 
         [stated] = [p for p in paths[f"{API}/{path}"]["post"]["parameters"] if p["name"] == "prevalence"]
         assert "0.05 for 5 %" in stated["description"]
         [number] = [one for one in stated["schema"]["anyOf"] if one["type"] == "number"]
-        assert number == {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+        assert number == {"type": "number", "minimum": 0.00001, "maximum": 0.99999}
 
 
 def test_an_overloaded_server_says_when_to_come_again(client: TestClient, app: FastAPI, jpeg: bytes) -> None:
-    app.state.service._accepted = app.state.service.limits.queue
+    app.state.service._accepted["other"] = app.state.service.limits.queue
     answer = client.post(f"{API}/assess", content=jpeg)
-    app.state.service._accepted = 0
+    app.state.service._accepted.clear()
     assert answer.status_code == 503
     assert problem(answer)["code"] == "overloaded"
     assert answer.headers["retry-after"] == "1"

@@ -436,7 +436,22 @@ def test_the_page_of_what_is_missing_among_the_static_files_links_to_what_exists
 
 
 @pytest.mark.parametrize(
-    "typed", ["0", "100", "0.0 %", "1_0", "1e1", "nan", "inf", "\N{ARABIC-INDIC DIGIT TWO}", ".", "2.5.1"]
+    "typed",
+    [
+        "0",
+        "100",
+        "0.0 %",
+        "%",
+        "0.0001",
+        "99.9999",
+        "1_0",
+        "1e1",
+        "nan",
+        "inf",
+        "\N{ARABIC-INDIC DIGIT TWO}",
+        ".",
+        "2.5.1",
+    ],
 )
 def test_a_prevalence_is_a_plain_decimal_number(typed: str) -> None:
     with pytest.raises(UsageError, match="share of melanomas"):

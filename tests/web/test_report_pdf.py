@@ -12,6 +12,7 @@ import numpy as np
 import pypdfium2
 import pytest
 from drawn import encode, lesion
+from reportlab.pdfbase.pdfmetrics import stringWidth
 from starlette.testclient import TestClient
 
 import melascope.web
@@ -25,6 +26,7 @@ from melascope.runtime.reasons import reason
 from melascope.web.messages import LANGUAGES, messages
 from melascope.web.report_font import writable
 from melascope.web.report_pdf import report_pdf
+from melascope.web.report_pieces import shortened
 
 MADE = datetime(2026, 3, 9, 7, 5, tzinfo=UTC)
 JPEG = encode(lesion(600, 450), "JPEG")
@@ -247,3 +249,11 @@ def test_the_route_gives_a_file_to_keep(client: TestClient, jpeg: bytes) -> None
     assert "Grenzen und Zweckbestimmung" in pages(answer.content)[0]
     assert client.post("/report.pdf", data={"prevalence": "2"}).status_code == 400
     assert client.post("/report.pdf", files=[("image", ("x.jpg", b"no", "image/jpeg"))]).status_code == 415
+
+
+def test_a_line_is_cut_to_its_room_however_long_it_is() -> None:
+    drawn = shortened("x" * 100_000, "Helvetica", 8, 100.0)
+    assert drawn.endswith("x\N{HORIZONTAL ELLIPSIS}")
+    assert stringWidth(drawn, "Helvetica", 8) <= 100 < stringWidth(f"x{drawn}", "Helvetica", 8)
+    assert shortened("short", "Helvetica", 8, 100.0) == "short"
+    assert shortened("wide", "Helvetica", 8, 1.0) == "\N{HORIZONTAL ELLIPSIS}"

@@ -7,14 +7,16 @@ import re
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from fastapi import APIRouter
 from starlette.testclient import TestClient
 from web_accounts import METRICS_TOKEN, PASSWORD, TOKEN, csrf_of
 
-from melascope.errors import MelascopeError
+from melascope.errors import MelascopeError, UnauthenticatedError
 from melascope.web import api, assets, pages, security, sessions
 from melascope.web.edge import TrustedWord
 from melascope.web.security import Permission, permission_of
@@ -255,6 +257,14 @@ def test_a_token_of_another_session_does_not_do(
     assert client.post(f"{API}/assess", content=jpeg, headers={"X-CSRF-Token": other}).status_code == 403
 
 
+def test_a_form_without_a_file_is_no_image(guarded: TestClient) -> None:
+    sign_in(guarded)
+    form = {"csrf_token": csrf_of(guarded.get("/").text)}
+    answer = guarded.post(f"{API}/assess", data=form)
+    assert (answer.status_code, answer.json()["code"]) == (415, "image-not-an-image")
+    assert guarded.post(f"{API}/assess-many", data=form).status_code == 400
+
+
 def test_signing_in_cannot_be_forged_either(guarded: TestClient) -> None:
     guarded.get("/login")
     form = {"name": "ana", "password": PASSWORD}
@@ -288,11 +298,34 @@ def test_our_own_pages_and_programs_can(client: TestClient, jpeg: bytes, headers
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example", "", "[::1", "a b", "127.0.0.1@evil"]
+    "host",
+    [
+        *("evil.example", "localhost.evil.example", "", "[::1", "a b", "127.0.0.1@evil", "evil@localhost"),
+        *("localhost/x", "localhost#", "localhost?", "localhost:abc", "localhost:", "[::1]x", "[localhost]"),
+    ],
 )
-def test_a_name_that_leads_here_by_a_trick_is_not_answered(client: TestClient, host: str) -> None:
-    answer = client.get(f"{API}/health", headers={"Host": host})
-    assert (answer.status_code, answer.json()["code"]) == (400, "request")
+def test_a_name_that_leads_here_by_a_trick_is_not_answered(
+    client: TestClient, guarded: TestClient, host: str
+) -> None:
+    for asked in (client, guarded):
+        answer = asked.get(f"{API}/health", headers={"Host": host})
+        assert (answer.status_code, answer.json()["code"]) == (400, "request")
+
+
+def test_hosts_are_compared_whatever_their_case(make_client, accounts: dict[str, object]) -> None:
+    client = make_client(**accounts, allowed_hosts=("Clinic.Example", "2001:DB8:0::1"))
+    for host in ("clinic.example", "CLINIC.example:443", "[2001:db8::1]:443"):
+        assert client.get(f"{API}/health", headers={"Host": host}).status_code == 200
+    assert client.get(f"{API}/health", headers={"Host": "localhost"}).status_code == 400
+
+
+def test_outside_the_base_path_there_is_nothing_but_word_of_health(make_client) -> None:
+    client = make_client(base_path="/skin")
+    for path in ("/", "/metrics", f"{API}/version", f"{assets.path()}/app.js", "/skinny/", "//skin/"):
+        answer = client.get(f"http://localhost{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not-found"), path
+    for path in ("/skin/", "/skin/metrics", f"/skin{API}/version", f"{API}/health", f"{API}/ready"):
+        assert client.get(path).status_code == 200, path
 
 
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "LOCALHOST"])
@@ -336,7 +369,7 @@ def test_guessing_a_password_is_slowed_down(guarded: TestClient, monkeypatch: py
         ("203.0.113.9", "203.0.113.9"),
         ("junk, 203.0.113.9:443, [2001:db8::1]:5", "203.0.113.9, 2001:db8::1"),
         ("203.0.113.9, unknown", None),
-        ("a@203.0.113.9:1", "203.0.113.9"),
+        ("203.0.113.9, a@203.0.113.8:1", None),
         ("", None),
     ],
 )
@@ -362,7 +395,7 @@ def test_only_addresses_are_believed_of_a_proxy(said: str, believed: str | None)
     ],
 )
 def test_ipv6_is_counted_by_network(address: str, network: str) -> None:
-    assert sessions._network(address) == network
+    assert sessions.network_of(address) == network
 
 
 def test_workers_that_start_at_once_share_a_whole_key(tmp_path: Path) -> None:
@@ -375,6 +408,114 @@ def test_workers_that_start_at_once_share_a_whole_key(tmp_path: Path) -> None:
         sessions._shared_key(tmp_path / "key")
 
 
+def normal(answer) -> str:
+    """A page without what differs from one answer to the next."""
+    return re.sub(r'value="[^"]*"|[0-9a-f]{32}', "", answer.text)
+
+
+def failures(client: TestClient) -> list[bytes]:
+    """Subjects of the failures that are kept."""
+    with closing(sqlite3.connect(client.app.state.sessions._path)) as database:
+        return [subject for (subject,) in database.execute("SELECT subject FROM failure")]
+
+
+def at(client: TestClient, address: str) -> TestClient:
+    """A client of the same application at another address."""
+    return TestClient(
+        client.app, base_url="http://localhost", client=(address, 50000), follow_redirects=False
+    )
+
+
+def test_what_is_kept_of_a_failure_has_a_fixed_size(guarded: TestClient) -> None:
+    known, long = (sign_in(guarded, name, "wrong") for name in ("ana", "\xff" * 600))
+    assert known.status_code == long.status_code == 401
+    assert normal(known) == normal(long)
+    assert [len(subject) for subject in failures(guarded)] == [16] * 4  # the long name by its address alone
+
+
+def test_an_attempt_that_cannot_be_written_down_is_refused_whatever_the_password(
+    guarded: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(guarded.app.state.sessions._path)) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON failure BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    monkeypatch.setattr(sessions, "_verify", lambda *_: pytest.fail("the password was looked at"))
+    for password in (PASSWORD, "wrong"):
+        refused = sign_in(guarded, password=password)
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+
+
+def test_failures_are_bounded_and_none_is_forgotten_before_its_time(
+    guarded: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_MOST_ROWS", 6)
+    monkeypatch.setattr(sessions, "_ROWS_OF_FAMILIAR", 3)
+    assert sign_in(at(guarded, "192.0.2.9")).status_code == 303
+    assert not failures(guarded)  # it was none
+    stranger = at(guarded, "198.51.100.1")
+    answers = [sign_in(stranger, f"name{n}", "wrong") for n in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 503]
+    assert 800 < int(answers[-1].headers["retry-after"]) <= 900
+    assert len(failures(guarded)) == 6
+    assert sign_in(stranger).status_code == 503  # with the right one
+    assert sign_in(at(guarded, "192.0.2.9")).status_code == 303  # where she signed in before
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 901)
+    assert sign_in(stranger).status_code == 303
+    assert not failures(guarded)
+
+
+def test_strangers_lock_nobody_out_of_where_they_have_signed_in(
+    guarded: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_OF_NAME", 4)
+    home = at(guarded, "2001:db8:1::7")
+    assert sign_in(home).status_code == 303
+    home.cookies.clear()
+    for n in range(4):
+        assert sign_in(at(guarded, f"198.51.100.{n}"), password="wrong").status_code == 401
+    assert sign_in(at(guarded, "203.0.113.5")).status_code == 429
+    assert sign_in(at(guarded, "2001:db8:1::8")).status_code == 303
+    tries = [sign_in(at(guarded, "2001:db8:1::9"), password="wrong").status_code for _ in range(6)]
+    assert tries == [401] * 5 + [429]
+
+
+def test_what_is_kept_of_who_signed_in_is_bounded(
+    guarded: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_MOST_OF_USER", 2)
+    clients = [at(guarded, f"192.0.2.{n}") for n in range(3)]
+    for client in clients:
+        assert sign_in(client).status_code == 303
+    assert [client.get(f"{API}/bundle").status_code for client in clients] == [401, 200, 200]
+    with closing(sqlite3.connect(guarded.app.state.sessions._path)) as database:
+        assert database.execute("SELECT count(*) FROM familiar").fetchone() == (2,)
+
+
+def test_a_name_that_nobody_has_takes_as_much_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cheap, dear = (
+        PasswordHasher(time_cost=passes, memory_cost=64, parallelism=1).hash("x") for passes in (1, 3)
+    )
+    store = sessions.Sessions(tmp_path, {"ana": cheap, "ben": cheap, "carl": dear}, hours=1)
+    verify, costs = sessions._verify, []
+
+    def noted(known: str, password: str) -> bool:
+        costs.append(known.split("$")[3])
+        return verify(known, password)
+
+    monkeypatch.setattr(sessions, "_verify", noted)
+    work = []
+    for name in ("ana", "ben", "carl", "nobody", "n" * 65):
+        with pytest.raises(UnauthenticatedError):
+            asyncio.run(store.sign_in(name, "wrong", address="192.0.2.1"))
+        work.append(sorted(costs))
+        costs.clear()
+    assert work == [["m=64,t=1,p=1", "m=64,t=3,p=1"]] * 5
+    for name in ("ana", "carl"):
+        assert asyncio.run(store.sign_in(name, "x", address="192.0.2.1"))
+
+
 def test_one_address_cannot_try_many_names(guarded: TestClient) -> None:
     answers = [sign_in(guarded, name=f"name{n}", password="wrong").status_code for n in range(21)]
     assert answers == [401] * 20 + [429]
@@ -384,11 +525,7 @@ def test_whether_a_name_exists_is_not_told(guarded: TestClient) -> None:
     known, unknown = sign_in(guarded, password="wrong"), sign_in(guarded, name="nobody", password="wrong")
     assert known.status_code == unknown.status_code == 401
 
-    def text(answer) -> str:
-        page = re.sub(r'value="[^"]*"|[0-9a-f]{32}', "", answer.text)
-        return page.replace("nobody", "ana")
-
-    assert text(known) == text(unknown)
+    assert normal(known).replace("nobody", "ana") == normal(unknown).replace("nobody", "ana")
 
 
 # --- shares and headers --------------------------------------------------------------------------------------
@@ -405,6 +542,30 @@ def test_one_client_leaves_room_for_the_others(make_client, jpeg: bytes) -> None
     for _ in range(3):
         assert client.post(f"{API}/assess", content=jpeg).status_code == 200
     assert not shares._under_way
+
+
+def test_a_client_is_counted_by_network_as_its_failures_are() -> None:
+    def share(address: str) -> str:
+        nothing = frozenset[Permission]()
+        return security.Caller(name=None, by="nobody", permissions=nothing, address=address).share
+
+    assert share("2001:db8:5:5::1") == share("2001:db8:5:5:9::2") != share("2001:db8:5:6::1")
+    assert share("192.0.2.1") != share("192.0.2.2")
+
+
+def test_all_who_are_unknown_leave_room_for_who_is_known(
+    guarded: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "_MOST_OF_UNKNOWN", 2)
+    shares = guarded.app.state.shares
+    with ExitStack() as under_way:
+        for address in ("192.0.2.1", "192.0.2.2"):
+            shares.take(f"nobody:{address}", under_way, unknown=True)
+        refused = guarded.post("/login", data={"name": "ana"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert guarded.post(f"{API}/assess", content=jpeg, headers=BEARER).status_code == 200
+    assert sign_in(guarded).status_code == 303
+    assert (shares._unknown, shares._under_way) == (0, {})
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,46 @@ def test_a_corrupted_bundle_is_told_before_anything_starts(
     assert "Traceback" not in ended.stderr
 
 
+def test_a_bundle_is_a_plain_file_of_bounded_size(tmp_path: Path) -> None:
+    sparse, pipe = tmp_path / "sparse.zip", tmp_path / "pipe.zip"
+    with sparse.open("wb") as file:
+        file.truncate(1 << 40)
+    os.mkfifo(pipe)
+    for path, said in (("/dev/zero", "plain file"), (pipe, "plain file"), (sparse, "at most")):
+        ended = serve("--port", "0", "--bundle", str(path))
+        assert ended.returncode == 6
+        assert f"{path}: " in ended.stderr
+        assert said in ended.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_thread_that_does_not_end_does_not_keep_the_process(
+    start_server: Callable[..., LiveServer],
+    tmp_path: Path,
+    jpeg: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import time, melascope.web.service, melascope.web.run\n"
+        "melascope.web.service.decode_image = lambda *_, **__: time.sleep(45)\n"
+        "melascope.web.run._CLOSE_S = 0.5\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = start_server("--workers", str(workers), "--threads", "1", config="shutdown_seconds = 1\n")
+    with server.connect() as connection:
+        head = f"POST {API}/assess HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+        connection.sendall(head.encode() + jpeg)
+        time.sleep(0.5)
+        began = time.monotonic()
+        ended = server.stop()
+    assert time.monotonic() - began < 15
+    assert ended == (1 if workers == 1 else 0)  # a parent's own end is in order
+    [told] = [line for line in server.log if "given up" in line]
+    assert "decode_0" in told
+    assert not list(server.temporary.glob("melascope-*"))
+
+
 def test_elsewhere_it_does_not_start_without_somebody_to_sign_in() -> None:
     ended = serve("--host", "0.0.0.0", "--port", "0")
     assert ended.returncode == 2
@@ -216,7 +256,8 @@ def test_workers_share_sessions_and_the_bundle_they_started_with(
 
 
 @pytest.mark.parametrize(
-    ("trusted", "believed"), [((), False), (("127.0.0.1",), True), (("10.0.0.0/8",), False)]
+    ("trusted", "believed"),
+    [((), False), (("127.0.0.1",), True), (("127.0.0.1/8",), True), (("10.0.0.0/8",), False)],
 )
 def test_a_proxy_is_believed_only_where_it_is_trusted(
     start_server: Callable[..., LiveServer], trusted: tuple[str, ...], believed: bool

@@ -17,6 +17,7 @@ from melascope.errors import (
     ImageTooLargeError,
     NotAnImageError,
     OverloadedError,
+    TooManyRequestsError,
     TruncatedImageError,
     UsageError,
 )
@@ -129,6 +130,25 @@ def test_who_comes_when_it_is_full_is_told_so_and_the_others_are_answered(held: 
         held.may.set()
         assert len(await asyncio.gather(*calls)) == 12
         assert service.ready
+        await service.close()
+
+    asyncio.run(ask())
+
+
+def test_one_client_leaves_room_in_the_queue_for_others(held: HeldAssessor) -> None:
+    async def ask() -> None:
+        service = AssessmentService(held, replace(LIMITS, queue_of_client=5))
+        calls = [asyncio.create_task(service.assess(upload, client="a")) for upload in uploads(5)]
+        await settle(service, 5)
+        with pytest.raises(TooManyRequestsError, match="5 images of yours"):
+            await service.assess(uploads(1)[0], client="a")
+        many = asyncio.create_task(service.assess_many(uploads(2), client="a"))
+        calls.append(asyncio.create_task(service.assess(uploads(1)[0], client="b")))
+        await settle(service, 6)
+        assert [type(answer) for answer in await many] == [TooManyRequestsError] * 2
+        held.may.set()
+        assert len(await asyncio.gather(*calls)) == 6
+        assert not service._accepted
         await service.close()
 
     asyncio.run(ask())

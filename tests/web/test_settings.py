@@ -62,6 +62,19 @@ def test_lists_may_come_with_commas() -> None:
     assert settings.allowed_hosts == ("localhost", "::1")
 
 
+def test_networks_and_hosts_are_read_once_for_all_who_compare_them() -> None:
+    users = {"ana": {"password": WHOLE}}
+    settings = Settings(
+        users=users,
+        trusted_proxies="127.0.0.1/8, 10.0.0.7, 2001:DB8::1/64",
+        allowed_hosts="Skin.Example, [::1], 2001:DB8:0::1",
+    )
+    assert settings.trusted_proxies == ("127.0.0.0/8", "10.0.0.7/32", "2001:db8::/64")
+    assert settings.allowed_hosts == ("skin.example", "::1", "2001:db8::1")
+    assert not Settings(users=users, allowed_hosts="LOCALHOST").secure_cookies
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -74,7 +87,10 @@ def test_lists_may_come_with_commas() -> None:
         ('allowed_hosts = ["localhost", "clinic.example"]', "by allowed_hosts clinic.example .* nobody"),
         ("max_image_bytes = 999999999999", "max_image_bytes"),
         ("max_request_bytes = 999999999999", "max_request_bytes"),
-        (f'trusted_proxies = ["proxy"]\n{TOKEN}', "'proxy' is no address"),
+        (f'trusted_proxies = ["proxy"]\n{TOKEN}', "trusted_proxies.*'proxy' is no address"),
+        (f'allowed_hosts = ["skin.example:443"]\n{TOKEN}', "'skin.example:443' is no name"),
+        (f'allowed_hosts = ["https://skin.example"]\n{TOKEN}', "'https://skin.example' is no name"),
+        (f'allowed_hosts = ["[::1]:80"]\n{TOKEN}', "is no name and no address"),
         ('base_path = "melascope/"', "base_path"),
         ('[users.ana]\npassword = "plain"', "users.ana.password"),
         ('[users."a b"]\npassword = "$argon2id$"', "users"),

@@ -13,9 +13,12 @@ from contextlib import suppress
 import httpx
 import pytest
 from live_server import LiveServer, read_answer
+from starlette.responses import Response
 
 from melascope.errors import LaterError, OverloadedError, TooManyRequestsError
+from melascope.web.edge import Edge
 from melascope.web.security import digest_of
+from melascope.web.settings import Settings
 from melascope.web.uploads import Buffers
 
 API = "/api/v1"
@@ -48,6 +51,39 @@ def test_one_client_waits_for_itself_and_leaves_room_for_others() -> None:
     buffers = Buffers(100, most_of_client=80, seconds=5)
     order = asyncio.run(turns(buffers, ("a", 60), ("a", 60), ("a", 60), ("b", 40)))
     assert order == ["a60", "b40", "a60", "a60"]
+
+
+def test_an_answer_is_counted_until_the_client_has_read_it() -> None:
+    async def answer() -> None:
+        buffers, sent = Buffers(1024**2, most_of_client=1024**2, seconds=5), []
+        may = asyncio.Semaphore(3)
+
+        async def app(scope: object, receive: object, send: Callable[..., object]) -> None:
+            await Response(bytes(range(256)) * 1024)(scope, receive, send)
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: dict[str, object]) -> None:
+            await may.acquire()
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"127.0.0.1")],
+                 "query_string": b"", "scheme": "http", "root_path": ""}  # fmt: skip
+        settings = Settings()
+        call = asyncio.create_task(Edge(app, settings=settings, buffers=buffers)(scope, receive, send))
+        await asyncio.sleep(0.05)
+        assert len(sent) == 3  # its head and two parts
+        assert not buffers.has_room(1024**2 - 256 * 1024 + 1)
+        for _ in range(9):
+            may.release()
+        await call
+        assert buffers.has_room(1024**2)
+        parts = [message for message in sent if message["type"] == "http.response.body"]
+        assert b"".join(part["body"] for part in parts) == bytes(range(256)) * 1024
+        assert [part["more_body"] for part in parts] == [True, True, True, False]
+
+    asyncio.run(answer())
 
 
 @pytest.mark.parametrize(("held_by", "kind"), [("a", TooManyRequestsError), ("b", OverloadedError)])

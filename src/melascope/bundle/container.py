@@ -17,10 +17,10 @@ from pathlib import Path
 from melascope.errors import BundleError
 
 _MIB = 1 << 20
-#: The most that is read of each file. 2 GiB is what a protobuf, and so an ONNX file, can hold.
+#: The most that is read of each file, packed and unpacked.
 MAX_BYTES = {
     "manifest.json": 4 * _MIB,
-    "model.onnx": 2048 * _MIB - 1,
+    "model.onnx": 1024 * _MIB,
     "reference.npz": 512 * _MIB,
     "MODEL_CARD.md": 4 * _MIB,
 }
@@ -44,6 +44,7 @@ def read_container(path: Path, *, wanted: Iterable[str]) -> dict[str, bytes]:
     try:
         if path.is_dir():
             return _read_folder(path, wanted)
+        _check_file(path)
         with zipfile.ZipFile(path) as archive:
             return _read_zip(path, archive, wanted)
     except FileNotFoundError:
@@ -57,6 +58,16 @@ def read_container(path: Path, *, wanted: Iterable[str]) -> dict[str, bytes]:
             f"{path}: the bundle cannot be read ({fault.strerror or fault}).",
             remedy="Check the path and its rights.",
         ) from fault
+
+
+def _check_file(path: Path) -> None:
+    """Before it is opened: a pipe would be waited for, and a device be read for ever."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise BundleError(f"{path}: neither a folder nor a plain file.", remedy=_REMEDY)
+    most = sum(MAX_BYTES.values()) + _MIB  # what a zip adds is little
+    if found.st_size > most:
+        raise BundleError(f"{path}: it has {found.st_size} bytes; at most {most} are read.", remedy=_REMEDY)
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

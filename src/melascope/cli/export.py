@@ -14,6 +14,9 @@ from melascope.errors import UsageError
 @click.argument("runs", type=PATH, nargs=-1, required=True)
 @click.option("--out", type=PATH, help="Folder or .zip to write. [default: bundles/NAME.zip]")
 @click.option(
+    "--name", help="Of the bundle. [default: the recipe's, with -ensemble for several runs and -int8]"
+)
+@click.option(
     "--calibrate-on",
     default="val",
     show_default=True,
@@ -48,6 +51,7 @@ from melascope.errors import UsageError
 def command(
     runs: tuple[Path, ...],
     out: Path | None,
+    name: str | None,
     calibrate_on: str,
     bootstrap: int,
     parity_images: int,
@@ -59,18 +63,21 @@ def command(
     prediction sets, novelty, figures, model card."""
     from melascope.cli.progress import counter
     from melascope.cli.useless_points import warn_of_useless_points
-    from melascope.learning.export import export_run
+    from melascope.learning.export import bundle_name, export_run
     from melascope.learning.familiarity import Exposure
     from melascope.learning.recipe import load_recipe
 
-    kind = ("-ensemble" if len(runs) > 1 else "") + ("-int8" if int8 else "")
-    destination = out or Path("bundles") / f"{load_recipe(runs[0] / 'recipe.toml').name}{kind}.zip"
+    if out is None or name is None:
+        recipe = load_recipe(runs[0] / "recipe.toml").name
+        name = name or bundle_name(recipe, ensemble=len(runs) > 1, int8=int8)
+    destination = out or Path("bundles") / f"{name}.zip"
     if foreign and without_novelty:
         raise UsageError("--foreign has no meaning with --without-novelty.", remedy="Leave one of them out.")
     with counter("novelty") as progress:
         bundle, parity = export_run(
             runs,
             destination,
+            name=name,
             calibrate_on=calibrate_on,
             n_bootstrap=bootstrap,
             parity_images=parity_images,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import click
 
 from melascope.errors import UsageError
+
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])")
 
 #: What is taken from a folder; a file that is named itself is always taken.
 IMAGE_SUFFIXES = frozenset(
@@ -95,5 +98,8 @@ def printable(text: object) -> str:
 
 
 def spreadsheet_cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula, by an apostrophe (OWASP, "CSV injection")."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """A text that no spreadsheet takes for a formula, by an apostrophe (OWASP, "CSV injection").
+
+    At its start, or behind what some take for the next cell's; as `web/static/export.js` does.
+    """
+    return _FORMULA.sub(r"\1'", text)

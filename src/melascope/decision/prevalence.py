@@ -11,6 +11,9 @@ from melascope.decision.logspace import softmax
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import UsageError
 
+#: The smallest share of melanomas that can be stated, and of other lesions: beyond it no number means anything.
+LEAST_PREVALENCE = 0.00001
+
 #: Class frequencies that shown probabilities assume: those of the calibration cases, or all the same.
 Prior = Literal["training", "uniform"]
 
@@ -56,17 +59,17 @@ def melanoma_prevalence(
     classes
         Their names; MEL is among them.
     wanted
-        Fraction of melanoma, above 0 and below 1.
+        Fraction of melanoma, at least `LEAST_PREVALENCE`, and at most 1 less that.
 
     Raises
     ------
     UsageError
-        `wanted` is not strictly between 0 and 1.
+        `wanted` lies outside.
     """
-    if not 0 < wanted < 1:
+    if not LEAST_PREVALENCE <= wanted <= 1 - LEAST_PREVALENCE:
         raise UsageError(
             f"The prevalence of melanoma is {wanted:g}.",
-            remedy="Give a fraction above 0 and below 1, such as 0.02 for 2 of 100 lesions.",
+            remedy="Give a fraction from 0.00001 to 0.99999, such as 0.02 for 2 of 100 lesions.",
         )
     scaled_C = np.array(prevalence_C, dtype=np.float64)
     is_melanoma_C = np.array([diagnosis is Diagnosis.MEL for diagnosis in classes])

@@ -6,7 +6,6 @@ They cost next to nothing on ordinary files, and a second decoding or inflating 
 
 from __future__ import annotations
 
-import re
 import zlib
 from io import BytesIO
 
@@ -16,9 +15,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 from melascope.imaging import headers
 from melascope.imaging.headers import ImageFormat
 
-_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")  #: that ends coded data; not stuffing, fill or restart
-_MAX_MARKERS = 10_000  #: between and behind a JPEG file's scans
-_SCAN, _END = 0xDA, 0xD9
 _PADDING = b"\x55\xaa" * 512  #: bits that no decoder would fill in
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  #: by colour type (PNG, table 11.1)
@@ -60,7 +56,7 @@ def check_complete(image: Image.Image, data: bytes, image_format: ImageFormat) -
 
 
 def _check_jpeg(image: Image.Image, data: bytes) -> None:
-    frame, scan, _ = headers.jpeg_scan(data)
+    frame, scan = headers.jpeg_scan(data)
     n_scans, end = _full_scans(data, frame, scan)
     if n_scans > 1:
         # What stands behind a scan that is complete is skipped; what changes the picture was still wanted.
@@ -88,25 +84,17 @@ def _full_scans(data: bytes, frame: int, scan: int) -> tuple[int, int]:
     missing = {
         name: bytearray(b"\xff" * 64) for name in data[frame + 10 : frame + 10 + 3 * data[frame + 9] : 3]
     }
-    position, n_scans = scan, 0
-    for _ in range(_MAX_MARKERS):
-        marker = data[position + 1]
-        if marker == _END:
-            if any(map(any, missing.values())):
-                raise headers.damaged("scans of the JPEG file are missing: it holds a coarse picture only.")
-            return n_scans, position
-        if marker == _SCAN:
+    n_scans, end = 0, scan
+    for end in headers.jpeg_markers(data, scan):
+        if data[end + 1] == headers.SCAN:
             n_scans += 1
-            spectrum = position + 5 + 2 * data[position + 4]
+            spectrum = end + 5 + 2 * data[end + 4]
             first, last, bits = data[spectrum : spectrum + 3] if progressive else (0, 63, 0)
-            for name in data[position + 5 : spectrum : 2]:
+            for name in data[end + 5 : spectrum : 2]:
                 missing[name][first : last + 1] = bytes([bits & 15]) * (last + 1 - first)
-        behind = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        found = _MARKER.search(data, behind)
-        if found is None:
-            raise headers.damaged("the JPEG file has no end mark behind its last scan.")
-        position = found.start()
-    raise headers.absurd(f"the JPEG file has over {_MAX_MARKERS} markers behind its first scan.")
+    if any(map(any, missing.values())):
+        raise headers.damaged("scans of the JPEG file are missing: it holds a coarse picture only.")
+    return n_scans, end
 
 
 def _check_png(image: Image.Image, data: bytes) -> None:

@@ -48,7 +48,7 @@ from melascope.errors import (
     UnreadablePathError,
     UnsupportedImageError,
 )
-from melascope.imaging import headers
+from melascope.imaging import headers, heif
 from melascope.imaging.completeness import check_complete
 from melascope.imaging.headers import COPY_AGAIN, SAVE_AS, ImageFormat
 from melascope.imaging.srgb import to_srgb
@@ -205,13 +205,15 @@ def _decode(data: bytes, limits: ImageLimits) -> tuple[ImageFormat, NDArray[np.u
     image_format = headers.sniff(data)
     headers.check(data, image_format)
     with _foreign(image_format):
-        image = (
-            _read_heif(data, limits)
-            if image_format is ImageFormat.HEIF
-            else _read(data, image_format, limits)
-        )
-        _check_size(image.size, limits)  # HEIF and TIFF may turn out other than declared
-        return image_format, np.asarray(to_srgb(image))
+        # No name here for the picture as it was read: `to_srgb` can then let go of it early.
+        return image_format, np.asarray(to_srgb(_upright(data, image_format, limits)))
+
+
+def _upright(data: bytes, image_format: ImageFormat, limits: ImageLimits) -> Image.Image:
+    is_heif = image_format is ImageFormat.HEIF
+    image = _read_heif(data, limits) if is_heif else _read(data, image_format, limits)
+    _check_size(image.size, limits)  # HEIF and TIFF may turn out other than declared
+    return image
 
 
 def _check_size(size_px: tuple[int, int], limits: ImageLimits) -> None:
@@ -301,6 +303,9 @@ def _read(data: bytes, image_format: ImageFormat, limits: ImageLimits) -> Image.
             image.load()  # Pillow applies a TIFF file's orientation itself
         return image
     image.load()
+    if image_format is ImageFormat.WEBP:  # what the decoder still holds is three times the picture
+        image.fp = None
+        vars(image).pop("_decoder", None)
     check_complete(image, data, image_format)
     transposition = _TRANSPOSITIONS.get(headers.exif_orientation(image.info.get("exif", b"")))
     return image.transpose(transposition) if transposition is not None else image
@@ -309,6 +314,7 @@ def _read(data: bytes, image_format: ImageFormat, limits: ImageLimits) -> Image.
 def _read_heif(data: bytes, limits: ImageLimits) -> Image.Image:
     if data[8:12] in (b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"):
         raise UnsupportedImageError("it holds an image sequence.", remedy=_SAVE_ONE)
+    _check_size(heif.coded_size_px(data), limits)
     primary = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
     _check_size(primary.size, limits)
     coding = primary.info.get("nclx_profile") or {}

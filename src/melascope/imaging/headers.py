@@ -7,6 +7,7 @@ Messages carry no file name: `decode.decode_image` puts it in front.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -25,15 +26,21 @@ COPY_AGAIN = "Save or copy it again."
 SAVE_AS = "Save it as JPEG or PNG."
 
 _MAX_SEGMENTS = 10_000  #: of a JPEG file before its first scan
-_MAX_SCANS = 200  #: of a progressive JPEG file; encoders write about ten
+_MAX_MARKERS = 10_000  #: of a JPEG file from its first scan on
+_MAX_SCANS = 200  #: of a JPEG file; encoders write about ten, and every one takes time for every pixel
+_MAX_SCANNED_PX = 1_500_000_000  #: pixels of a JPEG file times its scans, unless those are few
+_FEW_SCANS = 30
 _MAX_JUNK_BYTES = 65_536  #: between JPEG segments
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")  #: that ends coded data; not stuffing, fill or restart
+SCAN, _END = 0xDA, 0xD9  #: start-of-scan and end-of-image markers of JPEG
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  #: start-of-frame markers of JPEG
 _MAX_CHUNKS = 65_536  #: of a PNG file
 _MAX_TAGS = 4_096  #: of a TIFF directory
 _MAX_VALUES = 262_144  #: of one TIFF tag that is not plain bytes
 _MAX_TILE_PX = 4_096 * 4_096  #: of a TIFF file
-#: None, LZW, JPEG, deflate, PackBits, old deflate. Fax codes hold no photographs, and hide damage.
-_TIFF_COMPRESSIONS = {1, 5, 7, 8, 32773, 32946}
+#: None, LZW, deflate, PackBits, old deflate. Fax codes hold no photographs, and hide damage.
+_TIFF_COMPRESSIONS = {1, 5, 8, 32773, 32946}
+_TIFF_JPEG = {6, 7}  #: JPEG, where libtiff fills in what is missing and tells nobody
 #: None, with channel masks, with an alpha mask. Pillow unpacks run lengths byte by byte: seconds for few KiB.
 _BMP_COMPRESSIONS = {0, 3, 6}
 _MAX_EXIF_BYTES = 1 << 20  #: of a JPEG file
@@ -106,11 +113,12 @@ def check(data: bytes, image_format: ImageFormat) -> None:
     ImageTooLargeError
         It declares absurdly many parts.
     UnsupportedImageError
-        A TIFF or BMP file is compressed by a method that photographs are not.
+        A JPEG, TIFF or BMP file is compressed by a method that photographs are not, or that hides damage; a JPEG
+        file has more scans than can be decoded in seconds.
     """
     match image_format:
         case ImageFormat.JPEG:
-            jpeg_scan(data)
+            _check_jpeg(data)
         case ImageFormat.PNG:
             _check_png(data)
         case ImageFormat.TIFF:
@@ -118,7 +126,7 @@ def check(data: bytes, image_format: ImageFormat) -> None:
         case ImageFormat.BMP:
             _check_bmp(data)
         case ImageFormat.WEBP | ImageFormat.HEIF:
-            pass  # their decoders keep their own limits; WebP's needs `webp_size_px` first
+            pass  # WebP's decoder needs `webp_size_px` first, HEIF's `heif.coded_size_px`
 
 
 def damaged(what: str) -> TruncatedImageError:
@@ -134,13 +142,8 @@ def absurd(what: str) -> ImageError:
 # --- JPEG ---------------------------------------------------------------------------------------------------
 
 
-def jpeg_scan(data: bytes) -> tuple[int, int, int]:
-    """Where the first picture's frame and scans begin and where its end mark stands (ITU-T T.81, B.1).
-
-    Returns
-    -------
-    tuple
-        Offsets of the start-of-frame marker, of the first start-of-scan marker and of the end-of-image marker.
+def jpeg_scan(data: bytes) -> tuple[int, int]:
+    """Offsets of the first picture's start-of-frame marker and first start-of-scan marker (ITU-T T.81, B.1).
 
     Raises
     ------
@@ -154,11 +157,11 @@ def jpeg_scan(data: bytes) -> tuple[int, int, int]:
         if start < 0 or start + 4 > len(data) or junk_bytes > _MAX_JUNK_BYTES:
             raise damaged("the JPEG file has no picture data.")
         marker = data[start + 1]
-        if marker == 0xDA:
+        if marker == SCAN:
             if not frame:
                 raise damaged("the JPEG file has no frame header.")
-            return frame, start, _jpeg_end(data, start)
-        if marker == 0xD9:
+            return frame, start
+        if marker == _END:
             raise damaged("the JPEG file ends before its picture data.")
         if marker in (0x00, 0xFF):  # stuffing, fill
             position = start + 1
@@ -175,14 +178,45 @@ def jpeg_scan(data: bytes) -> tuple[int, int, int]:
     raise absurd(f"the JPEG file has over {_MAX_SEGMENTS} segments.")
 
 
-def _jpeg_end(data: bytes, scan: int) -> int:
-    # In coded data 0xFF is always followed by a stuffed zero, so the next such pair is the mark itself.
-    end = data.find(b"\xff\xd9", scan)
-    if end < 0:
-        raise damaged("the JPEG file has no end mark: its last part is missing.")
-    if data.count(b"\xff\xda", scan, end) > _MAX_SCANS:
-        raise absurd(f"the JPEG file has over {_MAX_SCANS} scans.")
-    return end
+def jpeg_markers(data: bytes, scan: int) -> Iterator[int]:
+    """Offsets of the markers from the first start-of-scan marker to the end-of-image marker behind the last scan.
+
+    Segments are skipped by their length, whatever they hold, and coded data up to the next marker, as a decoder
+    does it.
+
+    Raises
+    ------
+    TruncatedImageError, ImageTooLargeError
+        As `check`.
+    """
+    position = scan
+    for _ in range(_MAX_MARKERS):
+        yield position
+        marker = data[position + 1]
+        if marker == _END:
+            return
+        if marker < 0xC0:  # decoders disagree about whether such a marker has a length
+            raise damaged(f"the JPEG file has a marker that does not exist ({marker:02X}).")
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        found = _MARKER.search(data, position + 2 + length)
+        if found is None:
+            raise damaged("the JPEG file has no end mark: its last part is missing.")
+        position = found.start()
+    raise absurd(f"the JPEG file has over {_MAX_MARKERS} markers behind its first scan.")
+
+
+def _check_jpeg(data: bytes) -> None:
+    frame, scan = jpeg_scan(data)
+    if data[frame + 1] > 0xC2:
+        raise UnsupportedImageError("it is a lossless or arithmetic-coded JPEG.", remedy=SAVE_AS)
+    height_px, width_px = (int.from_bytes(data[frame + at : frame + at + 2], "big") for at in (5, 7))
+    n_scans = sum(data[marker + 1] == SCAN for marker in jpeg_markers(data, scan))
+    affordable = min(_MAX_SCANS, _MAX_SCANNED_PX // max(1, width_px * height_px))
+    if n_scans > max(_FEW_SCANS, affordable):
+        raise UnsupportedImageError(
+            f"the JPEG file has {n_scans} scans of {width_px} x {height_px} pixels.",
+            remedy="Save it again as a baseline JPEG, not a progressive one.",
+        )
 
 
 # --- PNG ----------------------------------------------------------------------------------------------------
@@ -302,6 +336,11 @@ def _check_tiff(data: bytes) -> None:
         if tag.count > _MAX_VALUES and tag.kind not in (1, 2, 7):  # bytes, text, undefined stay bytes
             raise absurd(f"the TIFF tag {number} has {tag.count} values.")
     method = tags[259].number if 259 in tags else 1
+    if method in _TIFF_JPEG:
+        raise UnsupportedImageError(
+            "it is a TIFF compressed as JPEG, in which missing parts would go unseen.",
+            remedy="Save it as JPEG, PNG or uncompressed TIFF.",
+        )
     if method not in _TIFF_COMPRESSIONS:
         raise UnsupportedImageError(f"TIFF compression {method} is not read.", remedy=SAVE_AS)
     tile_px = [tags[side].number or 0 for side in (322, 323) if side in tags]

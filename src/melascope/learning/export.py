@@ -83,6 +83,7 @@ def export_run(
     folders: Sequence[Path],
     destination: Path,
     *,
+    name: str | None = None,
     calibrate_on: str = "val",
     n_bootstrap: int = 1000,
     parity_images: int = 64,
@@ -104,6 +105,8 @@ def export_run(
 
     Parameters
     ----------
+    name
+        Of the bundle; None: `bundle_name`.
     int8
         Bring the proven graph to eight-bit integers; the decision and all figures are then of what it answers.
     exposure
@@ -130,7 +133,11 @@ def export_run(
     if run.facts["training"]["audit_override"] is None:
         check_no_leak(run.predictions)
     created = created or datetime.now(UTC).replace(microsecond=0)
-    options: dict[str, Any] = {"calibrate_on": calibrate_on, "path": kept.name if kept else "RUN"}
+    options: dict[str, Any] = {
+        "name": name or bundle_name(run.recipe.name, int8=int8),
+        "calibrate_on": calibrate_on,
+        "path": kept.name if kept else "RUN",
+    }
     fields = _fields(run, judged, n_bootstrap=0 if int8 else n_bootstrap, **options)
     fields["created"] = created
     graph = to_onnx(run.network, run.recipe.preprocess)
@@ -165,6 +172,11 @@ def export_run(
     return bundle, parity
 
 
+def bundle_name(recipe: str, *, ensemble: bool = False, int8: bool = False) -> str:
+    """What a bundle is called where nothing else is said: as its recipe, and what was made of it."""
+    return f"{recipe}{'-ensemble' if ensemble else ''}{'-int8' if int8 else ''}"
+
+
 def _judged_splits(run: Run, calibrate_on: str) -> list[str]:
     fitted_on = splits_named(calibrate_on)
     splits = {case.split or "" for case in run.predictions.cases} - {_VALIDATED}
@@ -178,7 +190,14 @@ def _judged_splits(run: Run, calibrate_on: str) -> list[str]:
 
 
 def _fields(
-    run: Run, judged: Sequence[str], *, calibrate_on: str, path: str, n_bootstrap: int, int8: bool = False
+    run: Run,
+    judged: Sequence[str],
+    *,
+    name: str,
+    calibrate_on: str,
+    path: str,
+    n_bootstrap: int,
+    int8: bool = False,
 ) -> dict[str, Any]:
     """The manifest's fields, but for novelty and the time."""
     decision = fit_decision(rows_of_split(run.predictions, calibrate_on))
@@ -191,7 +210,7 @@ def _fields(
     names = list(run.facts["training"]["sources"])
     sources = [SOURCES[name] for name in names if name in SOURCES]
     return {
-        "name": f"{run.recipe.name}-int8" if int8 else run.recipe.name,
+        "name": name,
         "classes": run.recipe.model.classes,
         "architecture": Architecture(
             backbone=run.recipe.model.backbone,

@@ -176,8 +176,8 @@ class Assessor:
         operating_point
             One of the bundle's; None: its default.
         of_melanoma
-            Share of melanomas among the lesions of the place where the images are from, above 0 and below
-            1; it moves the probabilities shown and never takes a referral away; where melanoma then reaches the
+            Share of melanomas among the lesions of the place where the images are from, from 0.00001 to
+            0.99999; it moves the probabilities shown and never takes a referral away; where melanoma then reaches the
             threshold, or a malignant diagnosis is the most probable, nobody is reassured. None: that of the
             calibration cases.
 

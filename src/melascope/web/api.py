@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from melascope import __version__
+from melascope.decision.prevalence import LEAST_PREVALENCE
 from melascope.domain.assessment import Assessment
 from melascope.errors import MelascopeError, OverloadedError, RequestError
 from melascope.runtime.assessment_json import json_schema, to_json
 from melascope.web import metrics, openapi, problems
-from melascope.web.security import CSRF_FIELD, Permission, requires
+from melascope.web.security import CSRF_FIELD, Permission, identify, requires
 from melascope.web.service import AssessmentService, Upload
 from melascope.web.uploads import clean_name, read_form, read_raw
 
@@ -36,20 +38,23 @@ _PUBLIC = [Depends(requires(Permission.PUBLIC))]
 _METRICS = [Depends(requires(Permission.METRICS))]
 
 
-def _is_fraction(value: float) -> float:
-    if not 0 < value < 1:  # NaN is neither
+def _as_fraction(value: object) -> float:
+    """Of a number as JSON writes it: Python would read 0.0_5 too."""
+    text = str(value)
+    if not _NUMBER.fullmatch(text) or not LEAST_PREVALENCE <= float(text) <= 1 - LEAST_PREVALENCE:
         raise PydanticCustomError(
             "fraction",
-            "{value} does not lie between 0 and 1; it is a fraction, 0.05 for 5 %",
-            {"value": f"{value:.6g}"},
+            "{value} is no number from 0.00001 to 0.99999; it is a fraction, 0.05 for 5 %",
+            {"value": text[:40]},
         )
-    return value
+    return float(text)
 
 
+_NUMBER = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 Fraction = Annotated[
     float,
-    AfterValidator(_is_fraction),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+    BeforeValidator(_as_fraction),
+    WithJsonSchema({"type": "number", "minimum": LEAST_PREVALENCE, "maximum": 1 - LEAST_PREVALENCE}),
 ]
 
 
@@ -76,9 +81,10 @@ class Options(BaseModel):
     )
     heatmap: bool = Field(False, description="Whether to say where the network saw evidence for melanoma.")
 
-    def as_arguments(self) -> dict[str, Any]:
+    def as_arguments(self, request: Request) -> dict[str, Any]:
         """For the service."""
         return {
+            "client": identify(request).share,
             "operating_point": self.operating_point,
             "melanoma_prevalence": self.prevalence,
             "heatmap": self.heatmap,
@@ -117,14 +123,14 @@ async def assess(request: Request, options: Annotated[OptionsOfOne, Query()]) ->
     The declared type and the name are not trusted: the content decides what it is.
     """
     upload = await _one_upload(request, options.name)
-    return _json(to_json(await _service(request).assess(upload, **options.as_arguments())))
+    return _json(to_json(await _service(request).assess(upload, **options.as_arguments(request))))
 
 
 @router.post("/assess-many", dependencies=_ASSESS, **openapi.assess_files(Outcomes))
 async def assess_many(request: Request, options: Annotated[Options, Query()]) -> Response:
     """Assess the files of a form, each as a lesion of its own; a bad file among them spoils no other."""
     uploads = await _uploads(request)
-    answers = await _service(request).assess_many(uploads, **options.as_arguments())
+    answers = await _service(request).assess_many(uploads, **options.as_arguments(request))
     pairs = zip(uploads, answers, strict=True)
     results = tuple(_outcome(request, upload, answer) for upload, answer in pairs)
     return _json(OUTCOMES.dump_json(Outcomes(results=results)))
@@ -134,7 +140,7 @@ async def assess_many(request: Request, options: Annotated[Options, Query()]) ->
 async def assess_lesion(request: Request, options: Annotated[Options, Query()]) -> Response:
     """One answer from the files of a form, which all show the same lesion."""
     uploads = await _uploads(request)
-    return _json(to_json(await _service(request).assess_lesion(uploads, **options.as_arguments())))
+    return _json(to_json(await _service(request).assess_lesion(uploads, **options.as_arguments(request))))
 
 
 @router.get("/bundle", dependencies=_ASSESS, **openapi.plain("The manifest.", "application/json"))

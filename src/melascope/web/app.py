@@ -101,4 +101,5 @@ def _service_limits(settings: Settings) -> ServiceLimits:
         decode_threads=settings.decode_threads,
         batch_size=settings.batch_size,
         queue=settings.queue,
+        queue_of_client=settings.queue_of_client,
     )

@@ -11,7 +11,6 @@ import uuid
 from contextlib import ExitStack
 from itertools import takewhile
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse
@@ -22,12 +21,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from melascope.errors import ForbiddenError, MelascopeError, RequestError
 from melascope.web import metrics, problems
 from melascope.web.security import set_cookie
-from melascope.web.settings import Settings
+from melascope.web.settings import Settings, host_name
 from melascope.web.uploads import Body, Buffers
 
 _LOG = logging.getLogger("melascope.web")
 _LINGER_S, _LINGER_BYTES = 2.0, 64 * 1024**2  # for a client that is still sending to read its refusal
 _VISITOR_S = 24 * 3600
+_PART_BYTES = 64 * 1024  # of an answer, as many as the server takes before it waits for the client
+_OUTSIDE_BASE_PATH = frozenset({"/api/v1/health", "/api/v1/ready"})  # for who watches the process itself
 _OF_PROXIES = re.compile("forwarded|via|x-real-ip|x-forwarded-.*")  # headers that they add
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -80,7 +81,7 @@ class Edge:
         if method == "HEAD":
             # Whatever answers GET answers it; the server, which keeps its own scope, sends no body.
             scope = {**scope, "method": "GET"}
-        answer = _Answer(send, scope, body, self._settings)
+        answer = _Answer(send, scope, body, self._settings, self._buffers)
         with ExitStack() as until_answered, metrics.in_flight():
             state["until_answered"] = until_answered
             until_answered.callback(body.free)
@@ -96,6 +97,9 @@ class Edge:
             if scope["path"] == self._settings.base_path and scope["method"] == "GET":
                 query = f"?{request.url.query}" if request.url.query else ""
                 await RedirectResponse(f"{scope['path']}/{query}")(scope, body, answer)
+            elif not self._is_ours(scope["path"]):
+                missing = problems.of_status(404, problems.request_id(request))
+                await problems.respond(request, missing)(scope, body, answer)
             else:
                 await self._app(scope, body, answer)
         except ClientDisconnect:
@@ -113,7 +117,8 @@ class Edge:
     def _enter(self, scope: Scope, headers: Headers) -> None:
         """Whether the request is meant for this server, and where the application lies in its paths."""
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or (self._settings.hosts and _host_name(hosts[0]) not in self._settings.hosts):
+        host = host_name(hosts[0]) if len(hosts) == 1 else None
+        if host is None or (self._settings.hosts and host not in self._settings.hosts):
             raise RequestError(
                 "This server does not go by the name that the request states as its host.",
                 remedy="Use the address that the server was started with, or allow the name: --allowed-hosts.",
@@ -130,9 +135,12 @@ class Edge:
                 "The request states its length in two ways.",
                 remedy="State Content-Length or Transfer-Encoding.",
             )
-        base = self._settings.base_path
-        if base and (scope["path"] == base or scope["path"].startswith(f"{base}/")):
-            scope["root_path"] = base
+        if scope["path"].startswith(f"{self._settings.base_path}/"):
+            scope["root_path"] = self._settings.base_path
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether a path lies where the application does, or is one by which its process is watched."""
+        return path.startswith(f"{self._settings.base_path}/") or path in _OUTSIDE_BASE_PATH
 
     def _tell(self, method: str, scope: Scope, status: int | None, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "none"
@@ -168,13 +176,14 @@ class TrustedWord:
 
 
 class _Answer:
-    """An ASGI `send` that adds the headers that every answer has."""
+    """An ASGI `send` that adds the headers that every answer has, and counts what the client has not read yet."""
 
-    def __init__(self, send: Send, scope: Scope, body: Body, settings: Settings) -> None:
+    def __init__(self, send: Send, scope: Scope, body: Body, settings: Settings, buffers: Buffers) -> None:
         self._send = send
         self._scope = scope
         self._body = body
         self._settings = settings
+        self._buffers = buffers
         self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
@@ -183,11 +192,22 @@ class _Answer:
             self._add_headers(MutableHeaders(scope=message))
             await self._send(message)
         elif self._body.complete or message.get("more_body", False):
-            await self._send(message)
+            await self._send_in_parts(message)
         else:
-            await self._send({**message, "more_body": True})
+            await self._send_in_parts({**message, "more_body": True})
             await self._body.discard(seconds=_LINGER_S, most_bytes=_LINGER_BYTES)
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_in_parts(self, message: Message) -> None:
+        """A part of the body goes when those before it have; the request is under way, and counted, until then."""
+        body: bytes = message.get("body", b"")
+        self._buffers.take(len(body), client=self._body.client)
+        try:
+            for start in range(0, max(1, len(body)), _PART_BYTES):
+                more = message.get("more_body", False) or start + _PART_BYTES < len(body)
+                await self._send({**message, "body": body[start : start + _PART_BYTES], "more_body": more})
+        finally:
+            self._buffers.free(len(body), client=self._body.client)
 
     def _add_headers(self, headers: MutableHeaders) -> None:
         state = self._scope["state"]
@@ -213,17 +233,9 @@ def _declared(headers: Headers) -> int | None:
 
 def _address(entry: str) -> str:
     """Of an entry of X-Forwarded-For, without its port; empty where it is none."""
-    host = _host_name(entry) if entry.startswith("[") or entry.count(":") == 1 else entry
+    host = host_name(entry) if entry.startswith("[") or entry.count(":") == 1 else entry
     try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return ""
-
-
-def _host_name(host: str) -> str:
-    """Without the port."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
+        return str(ipaddress.ip_address(host or ""))
     except ValueError:
         return ""
 

@@ -37,7 +37,7 @@ router = APIRouter(include_in_schema=False)
 
 LANGUAGE_COOKIE = "melascope-language"
 _LANGUAGE_S = 365 * 24 * 3600
-_PREVIEW_SIDE_PX = 1600
+_PREVIEW_SIDE_PX = 1600  # of one photograph; several together take no more pixels
 _RETURN_TO = frozenset({"/about"})
 _FIELDS = frozenset({"operating_point", "prevalence", "lesion", CSRF_FIELD})  # of the form of photographs
 _TICKED = "1"
@@ -107,8 +107,11 @@ async def report(request: Request) -> Response:
     form = await _photographs(request)
     _refuse_several_lesions(request, form)
     service: AssessmentService = request.app.state.service
-    assessment = await _assessed(service, form, form.files)
-    photographs = [await service.preview(upload, side_px=REPORT_SIDE_PX) for upload in form.files]
+    client = identify(request).share
+    assessment = await _assessed(service, form, form.files, client)
+    photographs = [
+        await service.preview(upload, side_px=REPORT_SIDE_PX, client=client) for upload in form.files
+    ]
     make = partial(report_pdf, assessment, photographs, _manifest(request), _tongue(request))
     return Response(
         await asyncio.to_thread(make, made=datetime.now(UTC)),
@@ -217,9 +220,11 @@ async def _shown(
 ) -> tuple[Any, Any]:
     """A case and its JSON, of one lesion; with previews of all its photographs, or of those that browsers lack."""
     service: AssessmentService = request.app.state.service
-    assessment = await _assessed(service, form, uploads)
+    client = identify(request).share
+    assessment = await _assessed(service, form, uploads, client)
+    side_px = round(_PREVIEW_SIDE_PX / len(form.files) ** 0.5)
     previews = {
-        image.sha256: await service.preview(upload, side_px=_PREVIEW_SIDE_PX)
+        image.sha256: await service.preview(upload, side_px=side_px, client=client)
         for image, upload in zip(assessment.images, uploads, strict=True)
         if preview_all or image.format in FOREIGN_TO_BROWSERS
     }
@@ -227,9 +232,12 @@ async def _shown(
     return case, to_jsonable(assessment)
 
 
-async def _assessed(service: AssessmentService, form: Form, uploads: Sequence[Upload]) -> Assessment:
+async def _assessed(
+    service: AssessmentService, form: Form, uploads: Sequence[Upload], client: str
+) -> Assessment:
     return await service.assess_lesion(
         uploads,
+        client=client,
         operating_point=form.fields.get("operating_point") or None,
         melanoma_prevalence=_prevalence(form.fields.get("prevalence", "")),
         heatmap=True,
@@ -242,15 +250,15 @@ def _prevalence(per_cent: str) -> float | None:
     Raises
     ------
     UsageError
-        It is no number, or not one above 0 and below 100.
+        It is no number, or not one from 0.001 to 99.999.
     """
     typed = per_cent.strip().removesuffix("%").strip().replace(",", ".")
-    if not typed:
+    if not per_cent.strip():
         return None
-    if not _DECIMAL.fullmatch(typed) or not 0 < float(typed) < 100:
+    if not _DECIMAL.fullmatch(typed) or not 0.001 <= float(typed) <= 99.999:
         raise UsageError(
             f"The share of melanomas is {per_cent!r}.",
-            remedy="Give a number of per cent above 0 and below 100, such as 2.5 for 2.5 of 100 lesions.",
+            remedy="Give a number of per cent from 0.001 to 99.999, such as 2.5 for 2.5 of 100 lesions.",
         )
     return float(typed) / 100
 

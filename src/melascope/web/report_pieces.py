@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,6 @@ def shortened(text: str, font: str, size: float, width: float) -> str:
     """As much of a line as there is room for, in points."""
     if stringWidth(text, font, size) <= width:
         return text
-    while text and stringWidth(f"{text}\N{HORIZONTAL ELLIPSIS}", font, size) > width:
-        text = text[:-1]
-    return f"{text}\N{HORIZONTAL ELLIPSIS}"
+    room = width - stringWidth("\N{HORIZONTAL ELLIPSIS}", font, size)
+    kept = bisect_right(range(1, len(text)), room, key=lambda n: stringWidth(text[:n], font, size))
+    return f"{text[:kept]}\N{HORIZONTAL ELLIPSIS}"

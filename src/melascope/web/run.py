@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import json
+import logging
 import os
 import platform
+import shutil
 import signal
 import socket
 import sys
@@ -18,7 +20,7 @@ from pathlib import Path
 import click
 import h11
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors.multiprocess import Multiprocess
 
@@ -32,6 +34,8 @@ from melascope.web.settings import Settings
 if sys.platform != "win32":
     import resource
 
+_LOG = logging.getLogger("melascope.web")
+
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _FOLDER_VARIABLE = "MELASCOPE_SERVER_FOLDER"  # from the parent to its workers
 _SETTINGS, _BUNDLE = "settings.json", "bundle.zip"
@@ -42,6 +46,7 @@ _FILES_OF_OURS = (
     64 + 4 * _BACKLOG
 )  # asyncio accepts as many at a time, a few times before it tells of the first
 _UNREAD_S = 60
+_CLOSE_S = 5.0  # for threads to end, after `shutdown_seconds`
 _TRIM_S = 10
 #: Of glibc's `mallopt`. By its defaults each thread keeps what a burst of large images took; blocks of 8 MiB and
 #: more go back to the system at once, smaller ones, which most photographs need, are kept for the next.
@@ -78,7 +83,7 @@ def serve(settings: Settings) -> None:
             listening.close()
 
 
-def app_of_worker() -> FastAPI:
+def app_of_worker() -> ASGIApp:
     """The application of one worker process, as its parent left word of it."""
     from melascope.web.app import create_app
 
@@ -86,7 +91,7 @@ def app_of_worker() -> FastAPI:
     _bound_memory()
     folder = Path(os.environ[_FOLDER_VARIABLE])
     settings = Settings.model_validate_json((folder / _SETTINGS).read_bytes())
-    return create_app(settings, folder=folder)
+    return Mortal(create_app(settings, folder=folder))
 
 
 def _serve_alone(settings: Settings, folder: Path, listening: socket.socket) -> None:
@@ -94,7 +99,7 @@ def _serve_alone(settings: Settings, folder: Path, listening: socket.socket) -> 
 
     logs.configure()
     _bound_memory()
-    server = uvicorn.Server(_config(create_app(settings, folder=folder), settings))
+    server = uvicorn.Server(_config(Mortal(create_app(settings, folder=folder), folder), settings))
     _tell_address(settings, listening)
     server.run(sockets=[listening])
     if not server.started:
@@ -131,7 +136,7 @@ def _trim(libc: ctypes.CDLL) -> None:
         libc.malloc_trim(0)
 
 
-def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+def _config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
@@ -181,6 +186,46 @@ def _tell_address(settings: Settings, listening: socket.socket) -> None:
 
 def _end(*_: object) -> None:
     sys.exit(0)
+
+
+class Mortal:
+    """Ends the process a few seconds after the application is told to close, whatever its threads still do.
+
+    uvicorn tells it at the latest after `shutdown_seconds`; a thread that decodes cannot be ended.
+
+    Parameters
+    ----------
+    folder
+        That goes with the process.
+    """
+
+    def __init__(self, app: ASGIApp, folder: Path | None = None) -> None:
+        self._app = app
+        self._folder = folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        async def heard() -> Message:
+            message: Message = {"type": "lifespan.shutdown"}  # or cancelled, by a second Ctrl+C
+            try:
+                message = await receive()
+            finally:
+                if message["type"] == "lifespan.shutdown":
+                    threading.Thread(target=self._give_up, name="deadline", daemon=True).start()
+            return message
+
+        await self._app(scope, heard, send)
+
+    def _give_up(self) -> None:
+        time.sleep(_CLOSE_S)
+        rest = sorted(thread.name for thread in threading.enumerate() if not thread.daemon)
+        _LOG.error("given up: threads did not end in time", extra={"fault": rest})
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        os._exit(1)
 
 
 class Protocol(H11Protocol):

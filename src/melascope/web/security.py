@@ -22,17 +22,26 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 
-from melascope.errors import ForbiddenError, MelascopeError, TooManyRequestsError, UnauthenticatedError
+from melascope.errors import (
+    ForbiddenError,
+    MelascopeError,
+    OverloadedError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+)
 from melascope.web import metrics
-from melascope.web.sessions import Sessions
+from melascope.web.sessions import Sessions, network_of
 from melascope.web.settings import Settings, is_loopback
-from melascope.web.uploads import has_form, read_form
+from melascope.web.uploads import has_form, read_form, read_raw
 
 _LOG = logging.getLogger("melascope.web")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_FIELD, CSRF_HEADER = "csrf_token", "x-csrf-token"
 _PUBLIC_BODY_BYTES = 16 * 1024  # what somebody unknown may send
+_MOST_OF_UNKNOWN = (
+    64  # requests with a body of all who are unknown, so that they leave connections for the others
+)
 
 
 class Permission(StrEnum):
@@ -54,8 +63,8 @@ class Caller:
 
     @property
     def share(self) -> str:
-        """By what its share of the server is counted."""
-        return f"{self.by}:{self.name or self.address}"
+        """By what its share of the server is counted: as failures to sign in are, an address by its network."""
+        return f"{self.by}:{self.name or network_of(self.address)}"
 
 
 class Requires:
@@ -139,6 +148,8 @@ async def sign_in(request: Request, name: str, password: str) -> str:
         They do not belong together; which of them is wrong is not told.
     TooManyRequestsError
         After too many failures for this name or from this address.
+    OverloadedError
+        The attempt cannot be written down; the password was not looked at.
     """
     settings: Settings = request.app.state.settings
     sessions: Sessions = request.app.state.sessions
@@ -192,25 +203,35 @@ class Shares:
     def __init__(self, most: int) -> None:
         self._most = most
         self._under_way: Counter[str] = Counter()
+        self._unknown = 0
 
-    def take(self, client: str, until: ExitStack) -> None:
-        """Take one of the client's places until the stack is closed.
+    def take(self, client: str, until: ExitStack, *, unknown: bool = False) -> None:
+        """Take one of the client's places until the stack is closed, and one of those that all unknown clients share.
 
         Raises
         ------
         TooManyRequestsError
-            All of them are taken.
+            All of the client's are taken.
+        OverloadedError
+            All of the unknown clients' are.
         """
         if self._under_way[client] >= self._most:
             raise TooManyRequestsError(
                 f"{self._most} requests of yours are under way, as many as one client may have.",
                 remedy="Send it again when some of them are answered.",
             )
+        if unknown and self._unknown >= _MOST_OF_UNKNOWN:
+            raise OverloadedError(
+                f"{self._unknown} requests of clients that are not signed in are under way, as many as there may be.",
+                remedy="Send it again in a moment.",
+            )
         self._under_way[client] += 1
-        until.callback(self._give_back, client)
+        self._unknown += unknown
+        until.callback(self._give_back, client, unknown)
 
-    def _give_back(self, client: str) -> None:
+    def _give_back(self, client: str, unknown: bool) -> None:
         self._under_way[client] -= 1
+        self._unknown -= unknown
         if not self._under_way[client]:
             del self._under_way[client]
 
@@ -253,14 +274,16 @@ async def _refuse_forgery(request: Request, caller: Caller, *, forms_age: bool) 
         return
     secret = _cookie(request, "session" if caller.by == "session" else "visitor")
     sent = request.headers.get(CSRF_HEADER)
-    if sent is None:
-        sent = (await read_form(request)).fields.get(CSRF_FIELD, "") if has_form(request) else ""
+    if sent is None and has_form(request):
+        if not request.headers["content-type"].lower().startswith("multipart/"):
+            await read_raw(request)  # kept, for a route that takes such a body for an image
+        sent = (await read_form(request)).fields.get(CSRF_FIELD)
     if secret is None and _keeps_no_cookies(request):
         raise ForbiddenError(
             "Signing in needs TLS: without it a browser keeps no cookie of this server.",
             remedy="Open the server by its https address; for a trial, whoever runs it sets insecure_cookies.",
         )
-    if secret is None or not hmac.compare_digest(_token_of(request, secret).encode(), sent.encode()):
+    if secret is None or not hmac.compare_digest(_token_of(request, secret).encode(), (sent or "").encode()):
         raise ForbiddenError(
             "The form is out of date.",
             remedy="Load the page again, with cookies allowed, and send it once more.",
@@ -294,7 +317,7 @@ def _keeps_no_cookies(request: Request) -> bool:
 
 def _take_share(request: Request, caller: Caller) -> None:
     shares: Shares = request.app.state.shares
-    shares.take(caller.share, request.state.until_answered)
+    shares.take(caller.share, request.state.until_answered, unknown=caller.by == "nobody")
 
 
 def _token_of(request: Request, secret: str) -> str:

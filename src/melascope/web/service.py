@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +20,14 @@ from typing import TypeVar, cast
 
 from melascope.domain.assessment import Assessment
 from melascope.domain.image import RgbImage
-from melascope.errors import BundleError, ImageTooLargeError, MelascopeError, OverloadedError, UsageError
+from melascope.errors import (
+    BundleError,
+    ImageTooLargeError,
+    MelascopeError,
+    OverloadedError,
+    TooManyRequestsError,
+    UsageError,
+)
 from melascope.imaging.decode import DEFAULT_LIMITS, ImageLimits, decode_image
 from melascope.runtime.assessor import Assessor, Prepared, SeenImage, Terms
 from melascope.runtime.lesion import combine
@@ -44,13 +52,15 @@ class ServiceLimits:
     decode_threads: int = 2
     batch_size: int = 4  #: images that go through the network at once; more take memory and gain little
     queue: int = 64  #: images accepted and not yet answered
+    queue_of_client: int = 32  #: of one client, so that it leaves room for the others
     light_pixels: int = 8_000_000
     """Images of more pixels are decoded one at a time, so that memory is bounded by one of the largest kind."""
 
     @property
     def at_a_time(self) -> int:
-        """Images of one call that wait at once: enough to keep all busy, and at most half of the queue."""
-        return max(1, min(self.decode_threads + self.batch_size, self.queue // 2))
+        """Images of one call that wait at once: enough to keep all busy, and at most half of what a client may have."""
+        most = min(self.queue, self.queue_of_client)
+        return max(1, min(self.decode_threads + self.batch_size, most // 2))
 
 
 class Observer:
@@ -96,7 +106,7 @@ class AssessmentService:
             self.limits.images, max_pixels=min(self.limits.light_pixels, self.limits.images.max_pixels)
         )
         self._observer = observer or Observer()
-        self._accepted = 0  # images; changed on the event loop only
+        self._accepted: Counter[str] = Counter()  # images by client; changed on the event loop only
         self._closing = False
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(self.limits.decode_threads, thread_name_prefix="decode")
@@ -107,22 +117,25 @@ class AssessmentService:
     @property
     def ready(self) -> bool:
         """Whether an image that came now would be accepted and answered."""
-        return not self._closing and self._batcher.is_alive() and self._accepted < self.limits.queue
+        return not self._closing and self._batcher.is_alive() and self._accepted.total() < self.limits.queue
 
     async def assess(
         self,
         upload: Upload,
         *,
+        client: str = "",
         operating_point: str | None = None,
         melanoma_prevalence: float | None = None,
         heatmap: bool = False,
     ) -> Assessment:
-        """Assess one image; the options are those of `Assessor.assess`.
+        """Assess one image; the options are those of `Assessor.assess`, `client` is whose image it counts as.
 
         Raises
         ------
         OverloadedError
             The queue is full, or the service is closing.
+        TooManyRequestsError
+            The client's part of the queue is full.
         ImageError
             The file cannot be decoded.
         UsageError
@@ -131,7 +144,7 @@ class AssessmentService:
             The network fails on this image.
         """
         terms = self.assessor.terms(operating_point, melanoma_prevalence)
-        assessment = (await self._assess_all([upload], terms, heatmap=heatmap))[0]
+        assessment = (await self._assess_all([upload], terms, client=client, heatmap=heatmap))[0]
         self._observer.answered(assessment)
         return assessment
 
@@ -139,6 +152,7 @@ class AssessmentService:
         self,
         uploads: Sequence[Upload],
         *,
+        client: str = "",
         operating_point: str | None = None,
         melanoma_prevalence: float | None = None,
         heatmap: bool = False,
@@ -160,6 +174,7 @@ class AssessmentService:
                 try:
                     return await self.assess(
                         upload,
+                        client=client,
                         operating_point=operating_point,
                         melanoma_prevalence=melanoma_prevalence,
                         heatmap=heatmap,
@@ -173,6 +188,7 @@ class AssessmentService:
         self,
         uploads: Sequence[Upload],
         *,
+        client: str = "",
         operating_point: str | None = None,
         melanoma_prevalence: float | None = None,
         heatmap: bool = False,
@@ -189,27 +205,27 @@ class AssessmentService:
         if not uploads:
             raise UsageError("No image of the lesion is given.", remedy="Give one image at least.")
         terms = self.assessor.terms(operating_point, melanoma_prevalence)
-        assessment = combine(await self._assess_all(uploads, terms, heatmap=heatmap))
+        assessment = combine(await self._assess_all(uploads, terms, client=client, heatmap=heatmap))
         self._observer.answered(assessment)
         return assessment
 
-    async def preview(self, upload: Upload, *, side_px: int) -> bytes:
+    async def preview(self, upload: Upload, *, side_px: int, client: str = "") -> bytes:
         """A JPEG of the photograph as it is assessed, no longer than `side_px`; counts as an accepted image.
 
         Raises
         ------
-        OverloadedError
-            The queue is full, or the service is closing.
+        OverloadedError, TooManyRequestsError
+            As `assess`.
         ImageError
             The file cannot be decoded.
         """
-        with self._accept(1):
+        with self._accept(1, client):
             return await self._decoded(upload, partial(preview_of, side_px=side_px))
 
     async def close(self) -> None:
         """Refuse what comes from now on, finish what was accepted, stop the threads."""
         self._closing = True
-        while self._accepted:
+        while self._accepted.total():
             await asyncio.sleep(0.01)
         self._waiting.put(None)
         await asyncio.to_thread(self._batcher.join)
@@ -217,7 +233,7 @@ class AssessmentService:
         self._heavy_pool.shutdown()
 
     async def _assess_all(
-        self, uploads: Sequence[Upload], terms: Terms, *, heatmap: bool
+        self, uploads: Sequence[Upload], terms: Terms, *, client: str, heatmap: bool
     ) -> list[Assessment]:
         count = min(len(uploads), self.limits.at_a_time)
         places = asyncio.Semaphore(count)
@@ -226,24 +242,31 @@ class AssessmentService:
             async with places:
                 return await self._assess_one(upload, terms, heatmap=heatmap)
 
-        with self._accept(count):
+        with self._accept(count, client):
             return await _all(map(assess, uploads))
 
     @contextmanager
-    def _accept(self, count: int) -> Iterator[None]:
+    def _accept(self, count: int, client: str) -> Iterator[None]:
         """Count images in, or refuse them, and out again."""
         if self._closing:
             raise OverloadedError("The server is about to stop.", remedy="Send it again in a moment.")
-        if self._accepted + count > self.limits.queue:
+        if self._accepted[client] + count > self.limits.queue_of_client:
+            raise TooManyRequestsError(
+                f"{self._accepted[client]} images of yours wait to be assessed, as many as one client may have.",
+                remedy="Send it again when some of them are answered.",
+            )
+        if self._accepted.total() + count > self.limits.queue:
             raise OverloadedError(
-                f"{self._accepted} images wait to be assessed, as many as fit.",
+                f"{self._accepted.total()} images wait to be assessed, as many as fit.",
                 remedy="Send it again in a moment.",
             )
-        self._accepted += count
+        self._accepted[client] += count
         try:
             yield
         finally:
-            self._accepted -= count
+            self._accepted[client] -= count
+            if not self._accepted[client]:
+                del self._accepted[client]
 
     async def _assess_one(self, upload: Upload, terms: Terms, *, heatmap: bool) -> Assessment:
         image = await self._decoded(upload, self.assessor.prepare)

@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from melascope.errors import MelascopeError, OverloadedError, TooManyRequestsError, UnauthenticatedError
@@ -30,17 +30,27 @@ _HASH = re.compile(
     r"\$[A-Za-z0-9+/]{21}[AQgw]\$[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
 )
 
+MOST_NAME_CHARACTERS = 64  # of a user
+
 _KEY_BYTES = 32
 _FAILURE_MEMORY_S = 15 * 60
-#: Failures within that time after which an answer is refused: of one name from one address, from one address, of one
-#: name from anywhere (high, so that a stranger can hardly lock somebody out).
-_MOST_FAILURES = (5, 20, 100)
+#: Failures within that time after which an answer is refused: of one name from one network, from one network, of one
+#: name from anywhere. The last is not for a network from which that user has signed in: no stranger locks it out.
+_OF_NAME_AND_NETWORK, _OF_NETWORK, _OF_NAME = 5, 20, 100
+#: Rows of failures, 9 MB of them; familiar networks have some to themselves.
+_MOST_ROWS, _ROWS_OF_FAMILIAR = 100_000, 10_000
+_MOST_OF_USER = 100  # sessions, familiar networks: the oldest make room
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS session (digest TEXT PRIMARY KEY, user TEXT NOT NULL, ends REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS failure (subject TEXT NOT NULL, at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS session (digest TEXT PRIMARY KEY, user TEXT NOT NULL, at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS familiar (digest BLOB PRIMARY KEY, user TEXT NOT NULL, at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS failure (subject BLOB NOT NULL, at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS failure_subject ON failure (subject, at);
 """
+_FORGET_OLDEST = (
+    "DELETE FROM {0} WHERE user = :user AND digest NOT IN "
+    "(SELECT digest FROM {0} WHERE user = :user ORDER BY at DESC, rowid DESC LIMIT :most)"
+)
 
 
 def hash_password(password: str) -> str:
@@ -74,38 +84,44 @@ class Sessions:
         self._passwords = passwords
         self._seconds = hours * 3600
         self._path = folder / "sessions.sqlite"
-        self._one_hash_at_a_time = asyncio.Semaphore(1)  # each takes memory and a processor
-        self._nobodys = _HASHER.hash(secrets.token_hex(16))
+        self._one_attempt_at_a_time = asyncio.Semaphore(1)  # a hash takes memory and a processor
+        costs = {_cost(known): known for known in passwords.values()}
+        self._nobodys = {cost: _nobodys(known) for cost, known in costs.items()}
         self.key = _shared_key(folder / "key")  #: of CSRF tokens
         with self._database() as database:
             database.executescript(_TABLES)
 
     async def sign_in(self, name: str, password: str, *, address: str) -> str:
-        """Start a session; returns its token. See `security.sign_in`."""
-        network = _network(address)
-        subjects = (f"{name}\n{network}", f"\n{network}", f"{name}\n")
-        async with self._one_hash_at_a_time:
-            self._refuse_guessing(subjects)
-            known = self._passwords.get(name, self._nobodys)  # as much work for a name that nobody has
-            if not await asyncio.to_thread(_verify, known, password) or name not in self._passwords:
-                self._remember_failure(subjects)
+        """Start a session; returns its token. See `security.sign_in`.
+
+        An attempt is written down as a failure before the password is looked at, and crossed out if it was none: where
+        nothing can be written, nobody can guess.
+        """
+        network = network_of(address)
+        async with self._one_attempt_at_a_time:
+            written = await asyncio.to_thread(self._write_attempt, name, network)
+            if not await asyncio.to_thread(self._belong_together, name, password):
                 raise UnauthenticatedError(
                     "The name and the password do not belong together.", remedy="Check both and try again."
                 )
         token = secrets.token_urlsafe(32)
         now = time.time()
         with self._database() as database:
-            database.execute("DELETE FROM session WHERE ends < ?", (now,))
-            database.execute(
-                "INSERT INTO session VALUES (?, ?, ?)", (_digest(token), name, now + self._seconds)
-            )
+            database.executemany("DELETE FROM failure WHERE subject = ? AND at = ?", written)
+            database.execute("DELETE FROM session WHERE at < ?", (now - self._seconds,))
+            database.execute("INSERT INTO session VALUES (?, ?, ?)", (_digest(token), name, now))
+            here = self._subject(network, name)
+            database.execute("INSERT OR REPLACE INTO familiar VALUES (?, ?, ?)", (here, name, now))
+            for table in ("session", "familiar"):
+                database.execute(_FORGET_OLDEST.format(table), {"user": name, "most": _MOST_OF_USER})
         return token
 
     def user_of(self, token: str) -> str | None:
         """The user who is signed in with this token."""
         with self._database() as database:
             row = database.execute(
-                "SELECT user FROM session WHERE digest = ? AND ends > ?", (_digest(token), time.time())
+                "SELECT user FROM session WHERE digest = ? AND at > ?",
+                (_digest(token), time.time() - self._seconds),
             ).fetchone()
         return row[0] if row is not None and row[0] in self._passwords else None
 
@@ -114,27 +130,50 @@ class Sessions:
         with self._database() as database:
             database.execute("DELETE FROM session WHERE digest = ?", (_digest(token),))
 
-    def _refuse_guessing(self, subjects: tuple[str, ...]) -> None:
-        since = time.time() - _FAILURE_MEMORY_S
+    def _write_attempt(self, name: str, network: str) -> list[tuple[bytes, float]]:
+        """Count an attempt as a failure, unless there are too many; returns the rows."""
+        now = time.time()
+        since = now - _FAILURE_MEMORY_S
+        here = self._subject(network, name)
+        limits = {self._subject(network): _OF_NETWORK}
+        if len(name) <= MOST_NAME_CHARACTERS:  # nobody has a longer one
+            limits |= {here: _OF_NAME_AND_NETWORK, self._subject("", name): _OF_NAME}
         with self._database() as database:
-            for subject, most in zip(subjects, _MOST_FAILURES, strict=True):
+            database.execute("BEGIN IMMEDIATE")  # no other process counts meanwhile
+            database.execute("DELETE FROM failure WHERE at < ?", (since,))
+            known = database.execute("SELECT 1 FROM familiar WHERE digest = ?", (here,)).fetchone()
+            for subject, most in limits.items():
                 count, oldest = database.execute(
-                    "SELECT count(*), min(at) FROM failure WHERE subject = ? AND at > ?", (subject, since)
+                    "SELECT count(*), min(at) FROM failure WHERE subject = ?", (subject,)
                 ).fetchone()
-                if count >= most:
+                if count >= most and not (known and subject == self._subject("", name)):
                     raise TooManyRequestsError(
                         "Too many attempts to sign in have failed.",
                         remedy="Wait a quarter of an hour, or ask who runs this server.",
                         retry_after_s=max(1, int(oldest - since)),
                     )
+            count, oldest = database.execute("SELECT count(*), min(at) FROM failure").fetchone()
+            if count + len(limits) > _MOST_ROWS + (_ROWS_OF_FAMILIAR if known else 0):
+                raise OverloadedError(
+                    "More attempts to sign in have failed than this server keeps count of.",
+                    remedy="Wait a quarter of an hour, or ask who runs this server.",
+                    retry_after_s=max(1, int((oldest or now) - since)),
+                )
+            rows = [(subject, now) for subject in limits]
+            database.executemany("INSERT INTO failure VALUES (?, ?)", rows)
+        return rows
 
-    def _remember_failure(self, subjects: tuple[str, ...]) -> None:
-        now = time.time()
-        with self._database() as database:
-            database.execute("DELETE FROM failure WHERE at < ?", (now - _FAILURE_MEMORY_S,))
-            database.executemany(
-                "INSERT INTO failure VALUES (?, ?)", [(subject, now) for subject in subjects]
-            )
+    def _belong_together(self, name: str, password: str) -> bool:
+        """As much work whoever it is: a hash of each cost that any user's has."""
+        own = self._passwords.get(name)
+        hashes = {**self._nobodys, **({_cost(own): own} if own else {})}
+        verified = [known for known in hashes.values() if _verify(known, password)]
+        return own is not None and own in verified
+
+    def _subject(self, network: str, name: str = "") -> bytes:
+        """What is kept of whose failure it was: of fixed size, whatever was sent."""
+        said = repr((network, name)).encode()
+        return hashlib.blake2b(said, digest_size=16, key=self.key).digest()
 
     def _database(self) -> _Transaction:
         return _Transaction(self._path)
@@ -180,6 +219,16 @@ def _verify(known: str, password: str) -> bool:
         return False
 
 
+def _cost(password_hash: str) -> str:
+    """Its parameters, as it states them."""
+    return password_hash.split("$")[3]
+
+
+def _nobodys(like: str) -> str:
+    """A hash as dear to verify as another, of a password that nobody has."""
+    return PasswordHasher.from_parameters(extract_parameters(like)).hash(secrets.token_hex(16))
+
+
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
@@ -200,7 +249,7 @@ def _shared_key(path: Path) -> bytes:
     return key
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """By which an address is counted: whoever has one of IPv6 has the 2⁶⁴ beside it."""
     try:
         ip = ipaddress.ip_address(address)

@@ -21,13 +21,14 @@ from pydantic import (
 )
 
 from melascope.errors import UsageError
-from melascope.web.sessions import can_be_verified
+from melascope.web.sessions import MOST_NAME_CHARACTERS, can_be_verified
 
 ENVIRONMENT_PREFIX = "MELASCOPE_SERVE_"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 LEAST_PASSWORD_CHARACTERS = 12
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+_NAME = rf"^[A-Za-z0-9][A-Za-z0-9._@-]{{0,{MOST_NAME_CHARACTERS - 1}}}$"
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 
 
 def _listed(value: object) -> object:
@@ -45,7 +46,37 @@ def _whole(password_hash: str) -> str:
     return password_hash
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+def host_name(stated: str) -> str | None:
+    """Of what a Host header states, as hosts are compared: without the port, in lower case; None where it is none."""
+    found = _HOST.fullmatch(stated)
+    if found is None:
+        return None
+    if found["name"]:
+        return found["name"].lower()
+    try:
+        return str(ipaddress.IPv6Address(found["address"]))
+    except ValueError:
+        return None
+
+
+def _host(stated: str) -> str:
+    bare = stated.strip("[]")
+    name = host_name(f"[{bare}]" if ":" in bare else bare)
+    if name is None:
+        raise ValueError(f"{stated!r} is no name and no address; leave scheme, port and path out")
+    return name
+
+
+def _network(stated: str) -> str:
+    """As every reader of it takes it: the network of an address with bits of its host, `10.0.0.1/8`, too."""
+    try:
+        return str(ipaddress.ip_network(stated, strict=False))
+    except ValueError:
+        raise ValueError(f"{stated!r} is no address or network") from None
+
+
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_listed)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_listed)]
 
 
 class _Strict(BaseModel):
@@ -80,8 +111,8 @@ class Settings(_Strict):
     users: dict[Annotated[str, Field(pattern=_NAME)], User] = {}
     tokens: dict[Annotated[str, Field(pattern=_NAME)], Token] = {}
     session_hours: float = Field(default=10, gt=0, le=24 * 7)
-    allowed_hosts: Names = ()  #: host names that requests may state; empty: loopback's on loopback, else any
-    trusted_proxies: Names = ()  #: addresses or networks whose X-Forwarded-For and -Proto are believed
+    allowed_hosts: Hosts = ()  #: host names that requests may state; empty: loopback's on loopback, else any
+    trusted_proxies: Networks = ()  #: addresses or networks whose X-Forwarded-For and -Proto are believed
     insecure_cookies: bool = False  #: sign in without TLS; for trials on a network of one's own
 
     max_image_bytes: int = Field(default=32 * 1024**2, ge=1024)
@@ -143,11 +174,6 @@ class Settings(_Strict):
                 "max_buffered_bytes is below max_request_bytes and max_image_bytes together: one client could "
                 "leave no room for an image of another"
             )
-        for proxy in self.trusted_proxies:
-            try:
-                ipaddress.ip_network(proxy, strict=False)
-            except ValueError:
-                raise ValueError(f"trusted_proxies: {proxy!r} is no address or network") from None
         return self
 
 

@@ -48,7 +48,7 @@ class _InLine:
 
 
 class Buffers:
-    """Bytes of request bodies that a process holds in memory.
+    """Bytes of request bodies, and of answers not yet read, that a process holds in memory.
 
     A body's room is taken before its first byte is read, so that two that began cannot keep each other from ending.
     Who finds none waits in line; room that comes free goes to the first in it for whom it is enough.
@@ -98,6 +98,10 @@ class Buffers:
         except asyncio.CancelledError:
             self._leave(place)
             raise
+
+    def take(self, count: int, *, client: str) -> None:
+        """Hold more of them at once, of an answer that is there already: what comes next waits the longer for it."""
+        self._held[client] += count
 
     def free(self, count: int, *, client: str) -> None:
         """Hold fewer."""

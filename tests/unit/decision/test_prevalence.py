@@ -38,7 +38,7 @@ def test_melanoma_takes_its_share_and_the_others_keep_their_proportions(wanted, 
     assert others == pytest.approx(others[0])
 
 
-@pytest.mark.parametrize("wanted", [0.0, 1.0, -0.1, 2.0, float("nan")])
+@pytest.mark.parametrize("wanted", [0.0, 1.0, -0.1, 2.0, 1e-300, 1 - 1e-9, float("nan")])
 def test_an_impossible_prevalence_is_refused(wanted):
     with pytest.raises(UsageError, match="prevalence of melanoma"):
         melanoma_prevalence((0.1,) * 7, ISIC2018_CLASSES, wanted)

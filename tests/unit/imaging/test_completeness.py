@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from malformed import png_file
 from PIL import Image
 
-from melascope.errors import TruncatedImageError
+from melascope.errors import TruncatedImageError, UnsupportedImageError
 from melascope.imaging.decode import decode_image
 
 END = b"\xff\xd9"
@@ -133,3 +133,60 @@ def test_a_whole_jpeg_is_read_whatever_stands_behind_it(
 ) -> None:
     picture = Image.fromarray(lesion(width_px, height_px, seed=seed)).convert(mode)
     decode(encode(picture, "JPEG", quality=quality, **options) + behind)
+
+
+# --- work ---------------------------------------------------------------------------------------------------
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def of_scans(side_px: int, n_scans: int, *, behind_first: bytes = b"", frame: int = 0xC2) -> bytes:
+    """A gray progressive JPEG, all black: one bit a block for the first scan, a few bytes for every other."""
+    n_blocks = ((side_px + 7) // 8) ** 2
+    first = bytes(-(-n_blocks // 8))  # the code 0 means no change of brightness
+    runs = "".join(
+        "0" + format(min(32767, max(16384, n_blocks - at)) - 16384, "014b")
+        for at in range(0, n_blocks, 32767)
+    )
+    runs += "1" * (-len(runs) % 8)
+    empty = bytes(int(runs[at : at + 8], 2) for at in range(0, len(runs), 8)).replace(b"\xff", b"\xff\0")
+    return (
+        b"\xff\xd8"
+        + segment(0xDB, b"\0" + b"\1" * 64)
+        + segment(frame, struct.pack(">BHHBBBB", 8, side_px, side_px, 1, 1, 0x11, 0))
+        + segment(0xC4, b"\0\1" + bytes(15) + b"\0")
+        + segment(0xC4, b"\x10\1" + bytes(15) + b"\xe0")  # ends 16384 blocks or more
+        + segment(0xDA, b"\1\1\0\0\0\0")
+        + first
+        + behind_first
+        + (segment(0xDA, b"\1\1\0\1\x3f\0") + empty) * (n_scans - 1)
+        + END
+    )
+
+
+def test_few_scans_are_read_whatever_the_size() -> None:
+    assert decode(of_scans(400, 200)).shape == (400, 400, 3)
+    assert decode(of_scans(7_000, 20)).shape == (7_000, 7_000, 3)
+
+
+@pytest.mark.parametrize("hiding", [b"", segment(0xFE, END), segment(0xE1, b"Exif\0\0" + END)])
+@pytest.mark.parametrize(("side_px", "n_scans"), [(64, 201), (7_000, 31)])
+def test_scans_beyond_number_are_refused_wherever_an_end_mark_seems_to_be(
+    side_px: int, n_scans: int, hiding: bytes
+) -> None:
+    with pytest.raises(UnsupportedImageError, match=f"has {n_scans} scans of {side_px} x {side_px} pixels"):
+        decode(of_scans(side_px, n_scans, behind_first=hiding))
+
+
+@pytest.mark.parametrize("marker", [0x02, 0x5A, 0xBF])
+def test_a_marker_that_does_not_exist_cannot_hide_scans(marker: int) -> None:
+    with pytest.raises(TruncatedImageError, match="does not exist"):
+        decode(of_scans(64, 3, behind_first=segment(marker, bytes(40))))
+
+
+@pytest.mark.parametrize("frame", [0xC3, 0xC9, 0xCA])
+def test_lossless_and_arithmetic_coding_are_refused(frame: int) -> None:
+    with pytest.raises(UnsupportedImageError, match="lossless or arithmetic"):
+        decode(of_scans(64, 1, frame=frame))

@@ -385,3 +385,18 @@ def test_a_tag_beyond_the_end_of_a_tiff_is_damage() -> None:
     struct.pack_into("<I", data, at + 8, 1 << 30)
     with pytest.raises(TruncatedImageError):
         decode(bytes(data))
+
+
+@pytest.mark.parametrize("damage", ["none", "zeros", "a short byte count"])
+def test_a_tiff_compressed_as_jpeg_is_refused(damage: str) -> None:
+    """libtiff makes what is missing mid-grey without a word."""
+    data = bytearray(encode(lesion(240, 180), "TIFF", compression="jpeg", strip_size=1 << 20))
+    count_at = data.rfind(struct.pack("<HHI", 279, 4, 1)) + 8
+    offset = struct.unpack_from("<I", data, data.rfind(struct.pack("<HHI", 273, 4, 1)) + 8)[0]
+    half = struct.unpack_from("<I", data, count_at)[0] // 2
+    if damage == "zeros":
+        data[offset + half : offset + 2 * half] = bytes(half)
+    elif damage == "a short byte count":
+        struct.pack_into("<I", data, count_at, half)
+    with pytest.raises(UnsupportedImageError, match=r"^x\.jpg: .*JPEG, .*Save it as .*uncompressed TIFF\.$"):
+        decode(bytes(data))
