@@ -326,7 +326,9 @@ def _first_directory(tiff: bytes) -> dict[int, _Tag]:
     tags: dict[int, _Tag] = {}
     for at in range(first, first + count * entry_bytes, entry_bytes):
         tag, kind, values, inline = struct.unpack_from(order + entry_code, tiff, at)
-        tags.setdefault(tag, _Tag(kind=kind, count=values, inline=inline, order=order))
+        if tag in tags:  # which of them a decoder takes is its own affair
+            raise damaged(f"the TIFF directory has the tag {tag} twice.")
+        tags[tag] = _Tag(kind=kind, count=values, inline=inline, order=order)
     return tags
 
 

@@ -387,6 +387,14 @@ def test_a_tag_beyond_the_end_of_a_tiff_is_damage() -> None:
         decode(bytes(data))
 
 
+def test_a_tiff_that_states_a_tag_twice_is_damage() -> None:
+    data = bytearray(encode(lesion(), "TIFF"))
+    at = data.rfind(struct.pack("<HH", 262, 3))  # another tag of one SHORT becomes a second compression
+    struct.pack_into("<H", data, at, 259)
+    with pytest.raises(TruncatedImageError, match="tag 259 twice"):
+        decode(bytes(data))
+
+
 @pytest.mark.parametrize("damage", ["none", "zeros", "a short byte count"])
 def test_a_tiff_compressed_as_jpeg_is_refused(damage: str) -> None:
     """libtiff makes what is missing mid-grey without a word."""
