@@ -12,6 +12,7 @@ from drawn import lesion
 from PIL import Image
 from starlette.testclient import TestClient
 
+from melascope.bundle.catalogue import load_bundle
 from melascope.bundle.store import Bundle
 from melascope.domain.assessment import (
     AssessedImage,
@@ -276,3 +277,22 @@ def test_a_map_without_evidence_is_no_picture_but_words(assessed: Assessment, ti
     assert view.images[0].heat_url is None
     assert view.images[0].heat_note is not None
     assert "No evidence found" in view.images[0].heat_note
+
+
+@pytest.mark.parametrize("prevalence", [0.00001, 0.001, 0.005, 0.05, 0.104, 0.5, 0.95, 0.999])
+def test_a_predictive_value_lies_in_its_interval_as_both_are_written(prevalence: float) -> None:
+    bundle = load_bundle("melascope-small")
+    assessor, tongue = Assessor(bundle, threads=1), messages("en")
+    image = RgbImage(pixels_HWC=lesion(120, 90), name="a.jpg", format="JPEG", sha256="0" * 64)
+    for point in bundle.manifest.operating_points:
+        (made,) = assessor.assess([image], operating_point=point.name, melanoma_prevalence=prevalence)
+        worth = replace(made, decision=Decision.REFER)  # whatever it is: the values are of the point
+        for told in case_view(worth, bundle.manifest, tongue).worth:
+            numbers = [
+                float(number)
+                for number in re.findall(
+                    r"(\d+(?:\.\d+)?)\N{NO-BREAK SPACE}%", f"{told.told} {told.interval}"
+                )
+            ]
+            value, low, high = numbers if len(numbers) == 3 else [numbers[0], *numbers[-2:]]
+            assert low <= value <= high or "under" in told.told or "over" in told.told, (point.name, told)

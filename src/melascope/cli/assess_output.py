@@ -79,20 +79,25 @@ def _worth(values: PredictiveValues, *, stated: bool) -> str:
     referred = (
         "nobody is referred"
         if values.ppv is None
-        else f"{percent(values.ppv)} of those referred are (95 % interval {_range(*values.ppv_interval)})"
+        else f"{_percent_of(values.ppv, *values.ppv_interval)} of those referred are "
+        f"(95 % interval {_range(*values.ppv_interval)})"
     )
     others = (
         "everybody is referred"
         if values.npv is None
-        else f"{percent(1 - values.npv)} of those not referred ({_range(1 - npv_high, 1 - npv_low)})"
+        else f"{_percent_of(1 - values.npv, 1 - npv_high, 1 - npv_low)} of those not referred "
+        f"({_range(1 - npv_high, 1 - npv_low)})"
     )
     whose = "as stated" if stated else "as among the calibration cases; state your own with --prevalence"
     return f"Where {stated_percent(values.prevalence)} of lesions are melanomas ({whose}), {referred}, and {others}."
 
 
+def _percent_of(value: float, low: float, high: float) -> str:
+    return percent(value, decimals=interval_decimals(low, high))
+
+
 def _range(low: float, high: float) -> str:
-    decimals = interval_decimals(low, high)
-    return f"{percent(low, decimals=decimals)} to {percent(high, decimals=decimals)}"
+    return f"{_percent_of(low, low, high)} to {_percent_of(high, low, high)}"
 
 
 def _heatmap_line(image: AssessedImage, file: Path | None) -> str:

@@ -60,8 +60,14 @@ def combine(assessments: Sequence[Assessment]) -> Assessment:
 
 
 def _union(assessments: Sequence[Assessment]) -> PredictionSet | None:
-    """What is to be considered by any image: each set keeps its promise, so does one that holds them all."""
+    """What is to be considered by any image: each set keeps its promise, so does one that holds them all.
+
+    Unless it is empty it holds the most probable diagnosis of the first, whose probabilities are shown.
+    """
     sets = [assessment.prediction_set for assessment in assessments if assessment.prediction_set]
     if not sets:
         return None
-    return replace(sets[0], diagnoses=tuple(dict.fromkeys(d for found in sets for d in found.diagnoses)))
+    together = dict.fromkeys(d for found in sets for d in found.diagnoses)
+    if together and (told := assessments[0].probabilities):
+        together = {max(told, key=lambda diagnosis: told[diagnosis]): None} | together
+    return replace(sets[0], diagnoses=tuple(together))

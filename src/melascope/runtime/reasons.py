@@ -108,8 +108,8 @@ def sentence(template: str, values: Mapping[str, float | int | str]) -> str:
 
 
 def decimals_of(name: str, values: Mapping[str, float | int | str]) -> int:
-    """With which a sentence tells a fraction: both ends of an interval with the same."""
-    if name in {"low", "high"} and {"low", "high"} <= values.keys():
+    """With which a sentence tells a fraction: an interval's ends, and what they are of, with the same."""
+    if name in {"low", "high", "sensitivity"} and {"low", "high"} <= values.keys():
         return interval_decimals(float(values["low"]), float(values["high"]))
     return int(values.get("decimals", 0))
 

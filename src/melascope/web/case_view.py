@@ -16,10 +16,14 @@ from melascope.domain.assessment import AssessedImage, Assessment, Decision, Hea
 from melascope.domain.diagnosis import Diagnosis
 from melascope.imaging.headers import ImageFormat
 from melascope.runtime.explain import COLOUR_TABLE, strength
+from melascope.runtime.reasons import interval_decimals
 from melascope.web.messages import Messages
 
 #: The order in which cases want to be read, the riskiest first; what is not known outranks a reassurance.
 URGENCY = (Decision.REFER, Decision.UNCERTAIN, Decision.CANNOT_ASSESS, Decision.NO_SIGN)
+
+#: Reasons that tell which of several photographs count, not what decided.
+_WHICH = frozenset({"most-suspicious-image", "images-left-out"})
 
 #: Reasons that the findings about a photograph tell better.
 _OF_PHOTOGRAPH = frozenset({"unusable-photograph", "poor-photograph"})
@@ -222,8 +226,8 @@ def _set_in_words(assessment: Assessment, tongue: Messages) -> str | None:
 
 
 def _note(images: Sequence[ImageView], reasons: Sequence[tuple[str, str]]) -> str:
-    """The first reason; where that is the photograph, its gravest finding, which says what to do."""
-    code, text = reasons[0]
+    """The first reason that decides; where that is the photograph, its gravest finding, which says what to do."""
+    code, text = next(reason for reason in reasons if reason[0] not in _WHICH)
     grave = [finding for image in images for finding in image.findings if finding.severity != "note"]
     if code not in _OF_PHOTOGRAPH or not grave:
         return text
@@ -249,7 +253,9 @@ def _worth(assessment: Assessment, tongue: Messages) -> tuple[Worth, ...]:
         sides.reverse()
     return tuple(
         Worth(
-            told=tongue(f"case.{name}_told", share=tongue.percent(value)),
+            told=tongue(
+                f"case.{name}_told", share=tongue.percent(value, decimals=interval_decimals(*interval))
+            ),
             label=tongue(f"case.{name}"),
             interval=tongue("case.interval", **tongue.ends(interval)),
         )

@@ -38,10 +38,9 @@ _LOG = logging.getLogger("melascope.web")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_FIELD, CSRF_HEADER = "csrf_token", "x-csrf-token"
-_PUBLIC_BODY_BYTES = 16 * 1024  # what somebody unknown may send
-_MOST_OF_UNKNOWN = (
-    64  # requests with a body of all who are unknown, so that they leave connections for the others
-)
+_PUBLIC_BODY_BYTES, _PUBLIC_BODY_S = 16 * 1024, 3.0  # what somebody unknown may send, and take to send it
+#: Requests with a body of all who are unknown, and of one of them, so that they leave connections for the others.
+_MOST_OF_UNKNOWN, _MOST_OF_ONE_UNKNOWN = 64, 8
 
 
 class Permission(StrEnum):
@@ -88,6 +87,7 @@ class Requires:
         if request.method not in SAFE_METHODS:
             if self.permission is Permission.PUBLIC:
                 request.state.body.max_bytes = _PUBLIC_BODY_BYTES
+                request.state.body.max_seconds = _PUBLIC_BODY_S
             request.state.body.client = caller.share
             _take_share(request, caller)  # before a byte of the body is read
             await _refuse_forgery(request, caller, forms_age=self.forms_age)
@@ -215,9 +215,10 @@ class Shares:
         OverloadedError
             All of the unknown clients' are.
         """
-        if self._under_way[client] >= self._most:
+        most = min(self._most, _MOST_OF_ONE_UNKNOWN) if unknown else self._most
+        if self._under_way[client] >= most:
             raise TooManyRequestsError(
-                f"{self._most} requests of yours are under way, as many as one client may have.",
+                f"{most} requests of yours are under way, as many as one client may have.",
                 remedy="Send it again when some of them are answered.",
             )
         if unknown and self._unknown >= _MOST_OF_UNKNOWN:

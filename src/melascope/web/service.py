@@ -11,9 +11,9 @@ import asyncio
 import queue
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar, cast
@@ -25,7 +25,6 @@ from melascope.errors import (
     ImageTooLargeError,
     MelascopeError,
     OverloadedError,
-    TooManyRequestsError,
     UsageError,
 )
 from melascope.imaging.decode import DEFAULT_LIMITS, ImageLimits, decode_image
@@ -52,7 +51,9 @@ class ServiceLimits:
     decode_threads: int = 2
     batch_size: int = 4  #: images that go through the network at once; more take memory and gain little
     queue: int = 64  #: images accepted and not yet answered
-    queue_of_client: int = 32  #: of one client, so that it leaves room for the others
+    queue_of_client: int = (
+        32  #: of one client, so that it leaves room for the others; what is more waits for these
+    )
     light_pixels: int = 8_000_000
     """Images of more pixels are decoded one at a time, so that memory is bounded by one of the largest kind."""
 
@@ -107,6 +108,7 @@ class AssessmentService:
         )
         self._observer = observer or Observer()
         self._accepted: Counter[str] = Counter()  # images by client; changed on the event loop only
+        self._answered = asyncio.Condition()
         self._closing = False
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(self.limits.decode_threads, thread_name_prefix="decode")
@@ -134,8 +136,6 @@ class AssessmentService:
         ------
         OverloadedError
             The queue is full, or the service is closing.
-        TooManyRequestsError
-            The client's part of the queue is full.
         ImageError
             The file cannot be decoded.
         UsageError
@@ -214,17 +214,19 @@ class AssessmentService:
 
         Raises
         ------
-        OverloadedError, TooManyRequestsError
+        OverloadedError
             As `assess`.
         ImageError
             The file cannot be decoded.
         """
-        with self._accept(1, client):
+        async with self._accept(1, client):
             return await self._decoded(upload, partial(preview_of, side_px=side_px))
 
     async def close(self) -> None:
         """Refuse what comes from now on, finish what was accepted, stop the threads."""
         self._closing = True
+        async with self._answered:
+            self._answered.notify_all()
         while self._accepted.total():
             await asyncio.sleep(0.01)
         self._waiting.put(None)
@@ -242,19 +244,18 @@ class AssessmentService:
             async with places:
                 return await self._assess_one(upload, terms, heatmap=heatmap)
 
-        with self._accept(count, client):
+        async with self._accept(count, client):
             return await _all(map(assess, uploads))
 
-    @contextmanager
-    def _accept(self, count: int, client: str) -> Iterator[None]:
-        """Count images in, or refuse them, and out again."""
+    @asynccontextmanager
+    async def _accept(self, count: int, client: str) -> AsyncIterator[None]:
+        """Count images in, when the client's others leave room for them, or refuse them, and out again."""
+        async with self._answered:
+            await self._answered.wait_for(
+                lambda: self._closing or self._accepted[client] + count <= self.limits.queue_of_client
+            )
         if self._closing:
             raise OverloadedError("The server is about to stop.", remedy="Send it again in a moment.")
-        if self._accepted[client] + count > self.limits.queue_of_client:
-            raise TooManyRequestsError(
-                f"{self._accepted[client]} images of yours wait to be assessed, as many as one client may have.",
-                remedy="Send it again when some of them are answered.",
-            )
         if self._accepted.total() + count > self.limits.queue:
             raise OverloadedError(
                 f"{self._accepted.total()} images wait to be assessed, as many as fit.",
@@ -267,6 +268,8 @@ class AssessmentService:
             self._accepted[client] -= count
             if not self._accepted[client]:
                 del self._accepted[client]
+            async with self._answered:
+                self._answered.notify_all()
 
     async def _assess_one(self, upload: Upload, terms: Terms, *, heatmap: bool) -> Assessment:
         image = await self._decoded(upload, self.assessor.prepare)

@@ -142,6 +142,8 @@ class Body:
     ----------
     max_bytes
         Of the body; a route may lower it before it reads.
+    max_seconds
+        That it may take in all; a route may lower it too.
     client
         On whose part of the memory it goes; stated before the first byte is read.
     complete
@@ -154,7 +156,7 @@ class Body:
         self._receive = receive
         self._declared = declared
         self._seconds = settings.body_seconds
-        self._most_seconds = settings.max_body_seconds
+        self.max_seconds = settings.max_body_seconds
         self._buffers = buffers
         self._held = 0  # at first for what may come, in the end for what came
         self._arrived = 0
@@ -206,7 +208,7 @@ class Body:
         await self._buffers.hold(most, client=self.client)
         self._held = most
         now = asyncio.get_running_loop().time()
-        self._due_s, self._latest_s = now + self._seconds, now + self._most_seconds
+        self._due_s, self._latest_s = now + self._seconds, now + self.max_seconds
 
     def _keep(self, count: int) -> None:
         if self._held != count:

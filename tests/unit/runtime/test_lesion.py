@@ -45,6 +45,20 @@ def test_the_most_suspicious_image_speaks(turn: int) -> None:
     assert lesion.reasons[1].values == {"n": 2, "image": "b"}
 
 
+def test_where_no_diagnosis_fits_the_speaker_its_most_probable_one_is_to_be_considered() -> None:
+    speaker = replace(
+        assessed("a", 0.1, Decision.UNCERTAIN), prediction_set=PredictionSet(coverage=0.9, diagnoses=())
+    )
+    other = replace(
+        assessed("b", 0.05, Decision.NO_SIGN),
+        prediction_set=PredictionSet(coverage=0.9, diagnoses=(Diagnosis.DF,)),
+    )
+    together = combine([speaker, other]).prediction_set
+    assert together is not None
+    assert together.diagnoses == (Diagnosis.NV, Diagnosis.DF)
+    assert combine([speaker, replace(speaker)]).prediction_set == speaker.prediction_set
+
+
 def test_a_doubt_about_a_less_suspicious_image_is_not_lost() -> None:
     lesion = combine(
         [assessed("a", 0.1, Decision.NO_SIGN), assessed("b", 0.05, Decision.UNCERTAIN, "poor-photograph")]

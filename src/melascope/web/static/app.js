@@ -106,8 +106,8 @@ function fail(one, problem) {
   Object.assign(one, { state: "failed", problem });
   if (one.json) return one.article.removeAttribute("aria-busy"); // the answer of the earlier terms stays, and says so
   const article = byId("failure").content.firstElementChild.cloneNode(true);
-  const bad = one.files.map((file) => shown(file.name)).filter((name) => problem.detail?.includes(name));
-  const text = (one.files.length > 1 && bad.length ? `${bad.join(", ")}: ` : "") + inWords(problem);
+  const bad = one.files.filter((file) => problem.detail?.startsWith(`${shown(file.name)}: `));
+  const text = (one.files.length > 1 && bad.length ? `${shown(bad[0].name)}: ` : "") + inWords(problem);
   article.querySelector("h3 bdi").textContent = one.name;
   article.querySelector(".failure-text").textContent = text;
   if (problem.detail) {
@@ -127,11 +127,11 @@ function wireRetry(article, one) {
   article.querySelector(".retry").addEventListener("click", () => retry([one]));
 }
 
-/** A photograph that cannot be read need not cost the others of its lesion their answer. */
+/** A photograph that cannot be read need not cost the others of its lesion their answer, if it is clear which it is. */
 function wireWithout(article, one, bad) {
-  const kept = one.files.filter((file) => !bad.includes(shown(file.name)));
+  const kept = one.files.filter((file) => !bad.includes(file));
   const button = article.querySelector(".without");
-  button.hidden = canBeRetried(one) || !kept.length || kept.length === one.files.length;
+  button.hidden = canBeRetried(one) || bad.length !== 1 || !kept.length;
   button.addEventListener("click", () => {
     one.urls = one.urls.filter((url, n) => kept.includes(one.files[n]) || URL.revokeObjectURL(url));
     Object.assign(one, { files: kept, name: nameOf(kept) });
@@ -412,8 +412,9 @@ addEventListener("paste", (event) => {
 });
 for (const link of document.querySelectorAll(".languages a")) {
   link.addEventListener("click", (event) => {
-    if (cases.length && !confirm(fill(texts.results.leave, { n: cases.length }))) event.preventDefault();
-    else leaving = true;
+    if (event.ctrlKey || event.metaKey || event.shiftKey || !(cases.length || held.length)) return; // nothing is lost
+    leaving = confirm(texts.results.leave);
+    if (!leaving) event.preventDefault();
   });
 }
 

@@ -40,7 +40,7 @@ export function wireTerms(form, changed) {
     const percent = /^(\d+\.?\d*|\.\d+)$/.test(typed) ? Number(typed) : NaN;
     prevalence.setCustomValidity(!typed || (percent >= 0.001 && percent <= 99.999) ? "" : texts.terms.prevalence_wrong);
     const number = (value) => value.toLocaleString(document.documentElement.lang, { maximumSignificantDigits: 4 });
-    byId("prevalence-note").textContent = percent > 0 && percent < 1
+    byId("prevalence-note").textContent = prevalence.validity.valid && percent < 1
       ? fill(texts.terms.prevalence_small, { percent: number(percent), of: number(Math.round(100 / percent)), instead: number(100 * percent) })
       : prevalence.validationMessage;
   }
