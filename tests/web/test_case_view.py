@@ -286,13 +286,8 @@ def test_a_predictive_value_lies_in_its_interval_as_both_are_written(prevalence:
     image = RgbImage(pixels_HWC=lesion(120, 90), name="a.jpg", format="JPEG", sha256="0" * 64)
     for point in bundle.manifest.operating_points:
         (made,) = assessor.assess([image], operating_point=point.name, melanoma_prevalence=prevalence)
-        worth = replace(made, decision=Decision.REFER)  # whatever it is: the values are of the point
-        for told in case_view(worth, bundle.manifest, tongue).worth:
-            numbers = [
-                float(number)
-                for number in re.findall(
-                    r"(\d+(?:\.\d+)?)\N{NO-BREAK SPACE}%", f"{told.told} {told.interval}"
-                )
-            ]
-            value, low, high = numbers if len(numbers) == 3 else [numbers[0], *numbers[-2:]]
+        assert made.predictive_values is not None
+        for told in case_view(made, bundle.manifest, tongue).worth:
+            text = f"{told.told} {told.interval}"
+            value, low, high = map(float, re.findall(r"(\d+(?:\.\d+)?)\N{NO-BREAK SPACE}%", text))
             assert low <= value <= high or "under" in told.told or "over" in told.told, (point.name, told)
