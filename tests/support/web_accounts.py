@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from starlette.testclient import TestClient
+
 from melascope.web.security import digest_of
 from melascope.web.sessions import hash_password
 
@@ -26,3 +28,13 @@ def csrf_of(page: str) -> str:
     found = re.search(r'name="csrf_token"\s+value="([^"]+)"', page)
     assert found, page
     return found[1]
+
+
+def sign_in(client: TestClient, name: str = "ana", password: str = PASSWORD):
+    """The answer of the login form."""
+    csrf = csrf_of(client.get("/login").text)
+    form = {"name": name, "password": password, "csrf_token": csrf}
+    return client.post("/login", data=form)
+
+
+# --- default deny ------------------------------------------------------------------------------------------

@@ -67,9 +67,9 @@ def command(
     from melascope.learning.familiarity import Exposure
     from melascope.learning.recipe import load_recipe
 
-    if out is None or name is None:
+    if out is None and name is None:
         recipe = load_recipe(runs[0] / "recipe.toml").name
-        name = name or bundle_name(recipe, ensemble=len(runs) > 1, int8=int8)
+        name = bundle_name(recipe, ensemble=len(runs) > 1, int8=int8)
     destination = out or Path("bundles") / f"{name}.zip"
     if foreign and without_novelty:
         raise UsageError("--foreign has no meaning with --without-novelty.", remedy="Leave one of them out.")

@@ -256,12 +256,12 @@ def _check_png(data: bytes) -> None:
 
 
 def webp_size_px(data: bytes) -> tuple[int, int]:
-    """Declared width and height (RFC 9649): Pillow's WebP decoder allocates its canvas as soon as it is
-    opened.
-        Raises
-        ------
-        TruncatedImageError
-            There is no readable first chunk.
+    """Declared width and height (RFC 9649): Pillow's WebP decoder allocates its canvas as soon as it is opened.
+
+    Raises
+    ------
+    TruncatedImageError
+        There is no readable first chunk.
     """
     kind = data[12:16]
     if len(data) >= 30:

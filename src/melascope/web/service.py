@@ -51,9 +51,7 @@ class ServiceLimits:
     decode_threads: int = 2
     batch_size: int = 4  #: images that go through the network at once; more take memory and gain little
     queue: int = 64  #: images accepted and not yet answered
-    queue_of_client: int = (
-        32  #: of one client, so that it leaves room for the others; what is more waits for these
-    )
+    queue_of_client: int = 32  #: of one client; what is more waits, so that there is room for the others
     light_pixels: int = 8_000_000
     """Images of more pixels are decoded one at a time, so that memory is bounded by one of the largest kind."""
 
