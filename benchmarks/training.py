@@ -19,7 +19,7 @@ def images_per_second(way: str) -> float:
     import torch
 
     from melascope.learning.backbones import build_network
-    from melascope.learning.cpu import keep_freed_memory, widen_strided_depthwise
+    from melascope.learning.cpu import keep_freed_memory, widen_slow_depthwise
     from melascope.learning.recipe import ModelPart
 
     if WAYS.index(way) > 0:
@@ -27,7 +27,7 @@ def images_per_second(way: str) -> float:
     network = build_network(ModelPart(backbone="mobilenetv2_100", weights="none"), in_chans=3)
     network = network.to(memory_format=torch.channels_last).train()
     if WAYS.index(way) > 1:
-        widen_strided_depthwise(network)
+        widen_slow_depthwise(network)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
     target = torch.randint(0, 7, (BATCH,))
     began = 0.0

@@ -98,7 +98,7 @@ def test_an_ensemble_goes_into_integers_but_for_the_first_convolutions_of_each_n
     folds: list[Path], tmp_path: Path
 ) -> None:
     bundle, parity = export_run(
-        folds, tmp_path / "both-1.0.zip", name="own", n_bootstrap=5, parity_images=6, int8=True
+        folds, tmp_path / "both-1.0.zip", name="own", n_bootstrap=5, parity_images=6, precision="int8"
     )
     assert bundle.manifest.name == "own"
     assert parity.rounding is not None

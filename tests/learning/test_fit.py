@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from melascope.bundle.store import read_bundle
+from melascope.bundle.store import Bundle, read_bundle
 from melascope.datasets.files import open_case_bytes
 from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
@@ -216,7 +216,9 @@ def test_a_bundle_of_integers_is_judged_by_what_it_answers(
 ) -> None:
     run = shutil.copytree(run_folder, tmp_path / "run")
     plain, _ = export_run([run], tmp_path / "plain.zip", n_bootstrap=5, parity_images=4)
-    bundle, parity = export_run([run], tmp_path / "int8.zip", n_bootstrap=20, parity_images=4, int8=True)
+    bundle, parity = export_run(
+        [run], tmp_path / "int8.zip", n_bootstrap=20, parity_images=4, precision="int8"
+    )
     assert (plain.manifest.architecture.precision, bundle.manifest.architecture.precision) == (
         "float32",
         "int8",
@@ -245,10 +247,43 @@ def test_a_bundle_of_integers_is_judged_by_what_it_answers(
     assert bundle.manifest.calibration == fitted.calibration
 
     monkeypatch.setattr("melascope.learning.parity.MOST_LOST", -1.0)
-    with pytest.raises(ParityError, match="In eight-bit integers the AUROC"):
-        export_run([run], tmp_path / "refused.zip", n_bootstrap=5, parity_images=4, int8=True)
+    with pytest.raises(ParityError, match="In int8 the AUROC"):
+        export_run([run], tmp_path / "refused.zip", n_bootstrap=5, parity_images=4, precision="int8")
     assert not [*tmp_path.glob("refused*")]
     assert not [*tmp_path.glob("plain-*")]
+
+
+def test_weights_of_sixteen_bits_halve_the_graph_and_hardly_move_a_logit(
+    run_folder: Path, tmp_path: Path, cases: list[Case]
+) -> None:
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    plain, _ = export_run([run], tmp_path / "plain.zip", n_bootstrap=0, parity_images=4)
+    bundle, parity = export_run(
+        [run], tmp_path / "half.zip", n_bootstrap=20, parity_images=4, precision="float16"
+    )
+    assert (bundle.manifest.name, bundle.manifest.architecture.precision) == ("tiny-float16", "float16")
+    assert len(bundle.model) < 0.6 * len(plain.model)
+    kept = read_predictions(tmp_path / "half-predictions.csv")
+    path_of = {case.image_id: case.path for case in cases}
+    images = [decode_image(open_case_bytes(path_of[c.image_id]), name=c.image_id) for c in kept.cases]
+    np.testing.assert_allclose(Assessor(bundle).logits(images), kept.logits_NC, atol=1e-4)
+    exact = read_predictions(run / "predictions.csv").logits_NC
+    assert 0 < np.abs(kept.logits_NC - exact).max() < 1e-2 * np.abs(exact).max()
+
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in graph_of(plain).initializer}
+    halved = {t.name: onnx.numpy_helper.to_array(t) for t in graph_of(bundle).initializer}
+    convolutions = [node.input[1] for node in graph_of(bundle).node if node.op_type == "Conv"]
+    assert convolutions
+    for name in convolutions:
+        np.testing.assert_array_equal(halved[f"{name}.float16"], weights[name].astype(np.float16))
+    others = weights.keys() - set(convolutions)
+    assert others == halved.keys() - {f"{name}.float16" for name in convolutions}
+    assert parity.rounding is not None
+    assert "rounded to float16" in bundle.card
+
+
+def graph_of(bundle: Bundle) -> onnx.GraphProto:
+    return onnx.load_from_string(bundle.model).graph
 
 
 def test_an_export_that_does_not_answer_as_measured_is_refused(run_folder: Path, tmp_path: Path) -> None:

@@ -44,6 +44,10 @@ class Measurement(_Strict):
     command: str
 
 
+#: Of the weights of the graph's convolutions; with int8 they are computed in integers too.
+Precision = Literal["float32", "float16", "int8"]
+
+
 class Architecture(_Strict):
     backbone: str
     parameters: int
@@ -52,7 +56,7 @@ class Architecture(_Strict):
     zooms: tuple[Annotated[float, Field(ge=0.25, le=1)], ...] = (
         1.0,
     )  #: middle shares of the input, likewise
-    precision: Literal["float32", "int8"] = "float32"  #: of the graph's convolutions
+    precision: Precision = "float32"
 
 
 class TrainingData(_Strict):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
+from melascope.bundle.manifest import Precision
 from melascope.cli.options import DRAWS, PATH
 from melascope.errors import UsageError
 
@@ -14,7 +16,7 @@ from melascope.errors import UsageError
 @click.argument("runs", type=PATH, nargs=-1, required=True)
 @click.option("--out", type=PATH, help="Folder or .zip to write. [default: bundles/NAME.zip]")
 @click.option(
-    "--name", help="Of the bundle. [default: the recipe's, with -ensemble for several runs and -int8]"
+    "--name", help="Of the bundle. [default: the recipe's, with -ensemble for several runs and the precision]"
 )
 @click.option(
     "--calibrate-on",
@@ -33,9 +35,12 @@ from melascope.errors import UsageError
     help="Photographs that the proof compares.",
 )
 @click.option(
-    "--int8",
-    is_flag=True,
-    help="In eight-bit integers: a third of the size, faster on a CPU. Refused where it costs accuracy.",
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="float32",
+    show_default=True,
+    help="float16: weights of half the size. int8: eight-bit integers, a third of the size, faster on a CPU. "
+    "Refused where they cost accuracy.",
 )
 @click.option(
     "--foreign",
@@ -55,7 +60,7 @@ def command(
     calibrate_on: str,
     bootstrap: int,
     parity_images: int,
-    int8: bool,
+    precision: Precision,
     foreign: Path | None,
     without_novelty: bool,
 ) -> None:
@@ -69,7 +74,7 @@ def command(
 
     if out is None and name is None:
         recipe = load_recipe(runs[0] / "recipe.toml").name
-        name = bundle_name(recipe, ensemble=len(runs) > 1, int8=int8)
+        name = bundle_name(recipe, ensemble=len(runs) > 1, precision=precision)
     destination = out or Path("bundles") / f"{name}.zip"
     if foreign and without_novelty:
         raise UsageError("--foreign has no meaning with --without-novelty.", remedy="Leave one of them out.")
@@ -81,7 +86,7 @@ def command(
             calibrate_on=calibrate_on,
             n_bootstrap=bootstrap,
             parity_images=parity_images,
-            int8=int8,
+            precision=precision,
             exposure=None if without_novelty else Exposure(),
             foreign=foreign,
             progress=progress,

@@ -164,11 +164,18 @@ def _making(recipe: Recipe, facts: Mapping[str, Any]) -> str:
 def _rounding(rounding: Rounding | None, calibrate_on: str) -> str:
     if rounding is None:
         return ""
+    how, moved = (
+        (
+            f"its convolutions, but for the first {N_FIRST_LEFT}, were brought to eight-bit integers",
+            f"{rounding.mean_difference:.2f}",
+        )
+        if rounding.precision == "int8"
+        else ("the weights of its convolutions were rounded to float16", f"{rounding.mean_difference:.1e}")
+    )
     return (
-        f" Then its convolutions, but for the first {N_FIRST_LEFT}, were brought to eight-bit integers: a logit moved "
-        f"by {rounding.mean_difference:.2f} on average, the AUROC for melanoma on `{calibrate_on}` from "
+        f" Then {how}: a logit moved by {moved} on average, the AUROC for melanoma on `{calibrate_on}` from "
         f"{rounding.auroc_before:.4f} to {rounding.auroc:.4f} ({MOST_LOST:g} less is accepted). The decision and all "
-        "figures here are those of the network in integers."
+        "figures here are those of the network as it is then."
     )
 
 

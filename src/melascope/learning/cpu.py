@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of malloc.h
@@ -22,22 +23,40 @@ def keep_freed_memory() -> None:
         mallopt(_M_TOP_PAD, 256 * 2**20)
 
 
-def widen_strided_depthwise(network: nn.Module) -> None:
-    """Have strided depthwise convolutions learn in float32 on a CPU, in place.
+def widen_slow_depthwise(network: nn.Module) -> None:
+    """Have depthwise convolutions that are slow in bfloat16 learn in float32 on a CPU, in place.
 
-    Their gradient by the input has no fast bfloat16 kernel in oneDNN: one such layer of MobileNetV2 took a fifth of
-    the whole step. Weights and their names stay as they are.
+    oneDNN has no fast bfloat16 kernel for the gradient by the input of strided ones (one such layer of MobileNetV2
+    took a fifth of the whole step), and its kernels for windows wider than three pixels are slower than float32's.
+    Weights and their names stay as they are.
     """
     for module in network.modules():
-        if type(module) is nn.Conv2d and module.groups == module.in_channels > 1 and max(module.stride) > 1:
-            module.__class__ = _WideConv2d
+        wide = _WIDE.get(type(module))
+        if wide is None or not isinstance(module, nn.Conv2d) or not module.groups == module.in_channels > 1:
+            continue
+        if max(module.stride) > 1 or max(module.kernel_size) > 3:
+            module.__class__ = wide
 
 
-class _WideConv2d(nn.Conv2d):
-    """A convolution that autocast leaves alone while it learns on a CPU."""
+class _LearnsInFloat32:
+    """A layer that autocast leaves alone while it learns on a CPU."""
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 - torch's name
-        learns = self.training and input.device.type == "cpu"
+    training: bool
+
+    def forward(self, x: Tensor) -> Tensor:
+        learns = self.training and x.device.type == "cpu"
         with torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and not learns):
-            answer: Tensor = super()._conv_forward(input.float() if learns else input, weight, bias)
-        return answer.to(input.dtype) if learns else answer
+            answer: Tensor = super().forward(x.float() if learns else x)  # type: ignore[misc]
+        return answer.to(x.dtype) if learns else answer
+
+
+class _WideConv2d(_LearnsInFloat32, nn.Conv2d):
+    pass
+
+
+class _WideConv2dSame(_LearnsInFloat32, Conv2dSame):
+    pass
+
+
+#: Both kinds of convolution that timm builds of; the second pads as TensorFlow does.
+_WIDE: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _WideConv2d, Conv2dSame: _WideConv2dSame}

@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import timm
+from safetensors import safe_open
 
 from melascope.domain.case import Case
 from melascope.errors import LeakError, RecipeError, UsageError
@@ -129,7 +130,9 @@ def _first(part: ModelPart) -> str:
     if part.weights == "timm":
         weights = timm.get_pretrained_cfg(part.backbone)
         return f"timm {weights.hf_hub_id if weights and weights.hf_hub_id else part.backbone}"
-    return Path(part.weights).name
+    with safe_open(part.weights, "pt") as file:
+        source = (file.metadata() or {}).get("source")
+    return Path(part.weights).name + (f" ({source})" if source else "")
 
 
 def _shown(value: object) -> str:

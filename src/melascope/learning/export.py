@@ -15,7 +15,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from melascope.bundle.manifest import Architecture, Figure, Measurement, TrainingData
+from melascope.bundle.manifest import Architecture, Figure, Measurement, Precision, TrainingData
 from melascope.bundle.store import CAM_WEIGHT, CARD, MODEL, REFERENCE, Bundle, reference_bytes, write_bundle
 from melascope.datasets.cache import Progress
 from melascope.datasets.sources import SOURCES
@@ -39,7 +39,7 @@ from melascope.learning.card import INTENDED_USE, model_card
 from melascope.learning.ensemble import join_runs
 from melascope.learning.familiarity import Exposure, fit_familiarity
 from melascope.learning.parity import Parity, check_parity, check_rounding
-from melascope.learning.quantise import quantise, sample_pixels
+from melascope.learning.quantise import halve, quantise, sample_pixels
 from melascope.learning.run import Run, load_run
 from melascope.runtime.novelty import PREFIX
 
@@ -87,7 +87,7 @@ def export_run(
     calibrate_on: str = "val",
     n_bootstrap: int = 1000,
     parity_images: int = 64,
-    int8: bool = False,
+    precision: Precision = "float32",
     exposure: Exposure | None = None,
     foreign: Path | None = None,
     created: datetime | None = None,
@@ -101,14 +101,14 @@ def export_run(
     for more lesions). Every split but "val", by which the network was chosen, is measured and goes into the
     manifest and the card; one that the decision was fitted on is judged by a decision fitted on the others alone.
 
-    What an ensemble or a graph of integers answers is written beside the bundle, as NAME-predictions.csv.
+    What an ensemble or a graph of fewer bits answers is written beside the bundle, as NAME-predictions.csv.
 
     Parameters
     ----------
     name
         Of the bundle; None: `bundle_name`.
-    int8
-        Bring the proven graph to eight-bit integers; the decision and all figures are then of what it answers.
+    precision
+        Bring the proven graph to it; the decision and all figures are then of what that answers.
     exposure
         How many pictures the novelty model is fitted on; None: the bundle gets none and takes every image for
         familiar.
@@ -126,7 +126,7 @@ def export_run(
     run = runs[0] if len(runs) == 1 else join_runs(runs)
     kept = (
         destination.with_name(f"{destination.name.removesuffix('.zip')}-predictions.csv")
-        if int8 or len(runs) > 1
+        if precision != "float32" or len(runs) > 1
         else None
     )
     judged = _judged_splits(run, calibrate_on)
@@ -134,11 +134,11 @@ def export_run(
         check_no_leak(run.predictions)
     created = created or datetime.now(UTC).replace(microsecond=0)
     options: dict[str, Any] = {
-        "name": name or bundle_name(run.recipe.name, int8=int8),
+        "name": name or bundle_name(run.recipe.name, precision=precision),
         "calibrate_on": calibrate_on,
         "path": kept.name if kept else "RUN",
     }
-    fields = _fields(run, judged, n_bootstrap=0 if int8 else n_bootstrap, **options)
+    fields = _fields(run, judged, n_bootstrap=n_bootstrap if precision == "float32" else 0, **options)
     fields["created"] = created
     graph = to_onnx(run.network, run.recipe.preprocess)
     arrays: dict[str, NDArray[np.generic]] = {CAM_WEIGHT: run.network.head.weight.detach().numpy()}
@@ -146,13 +146,17 @@ def export_run(
         files = {MODEL: graph, REFERENCE: reference_bytes(arrays), CARD: b"draft"}
         draft = write_bundle(Path(staging) / "draft.zip", fields, files)
         parity = check_parity(draft, run.network, run.predictions, run.cases, n_images=parity_images)
-        if int8:
-            graph = quantise(graph, sample_pixels(run.learnt, run.recipe.preprocess))
-            draft = write_bundle(Path(staging) / "int8.zip", fields, files | {MODEL: graph})
-            rounded, rounding = check_rounding(draft, run, calibrate_on)
+        if precision != "float32":
+            graph = (
+                halve(graph)
+                if precision == "float16"
+                else quantise(graph, sample_pixels(run.learnt, run.recipe.preprocess))
+            )
+            draft = write_bundle(Path(staging) / "rounded.zip", fields, files | {MODEL: graph})
+            rounded, rounding = check_rounding(draft, run, calibrate_on, precision=precision)
             parity = replace(parity, rounding=rounding)
             run = replace(run, predictions=rounded)
-            fields = _fields(run, judged, n_bootstrap=n_bootstrap, int8=True, **options)
+            fields = _fields(run, judged, n_bootstrap=n_bootstrap, precision=precision, **options)
             fields["created"] = created
         if exposure is not None:
             model, fields["novelty"] = fit_familiarity(
@@ -172,9 +176,9 @@ def export_run(
     return bundle, parity
 
 
-def bundle_name(recipe: str, *, ensemble: bool = False, int8: bool = False) -> str:
+def bundle_name(recipe: str, *, ensemble: bool = False, precision: Precision = "float32") -> str:
     """What a bundle is called where nothing else is said: as its recipe, and what was made of it."""
-    return f"{recipe}{'-ensemble' if ensemble else ''}{'-int8' if int8 else ''}"
+    return f"{recipe}{'-ensemble' if ensemble else ''}{'' if precision == 'float32' else f'-{precision}'}"
 
 
 def _judged_splits(run: Run, calibrate_on: str) -> list[str]:
@@ -197,7 +201,7 @@ def _fields(
     calibrate_on: str,
     path: str,
     n_bootstrap: int,
-    int8: bool = False,
+    precision: Precision = "float32",
 ) -> dict[str, Any]:
     """The manifest's fields, but for novelty and the time."""
     decision = fit_decision(rows_of_split(run.predictions, calibrate_on))
@@ -218,7 +222,7 @@ def _fields(
             pretrained=run.facts["pretrained"],
             mirrors=run.recipe.model.mirrors,
             zooms=run.recipe.model.zooms,
-            precision="int8" if int8 else "float32",
+            precision=precision,
         ),
         "preprocess": run.recipe.preprocess,
         "calibration": decision.calibration,

@@ -15,7 +15,7 @@ from torch import Tensor
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import RecipeError
 from melascope.learning.backbones import Classifier, build_network, parameter_groups
-from melascope.learning.cpu import widen_strided_depthwise
+from melascope.learning.cpu import widen_slow_depthwise
 from melascope.learning.datamodule import Batch
 from melascope.learning.losses import LabelSetLoss
 from melascope.learning.recipe import Recipe
@@ -39,7 +39,7 @@ class LesionModule(L.LightningModule):
             part = part.model_copy(update={"weights": "none"})
         self.network: Classifier = build_network(part, in_chans=recipe.preprocess.channels)
         self.network = self.network.to(memory_format=torch.channels_last)
-        widen_strided_depthwise(self.network)
+        widen_slow_depthwise(self.network)
         self.loss = LabelSetLoss(recipe.loss, prior_SC=prior_SC, counts_C=counts_C)
         self._call = torch.compile(self.network) if recipe.train.compile else self.network
         #: Not of the network that is learnt: neither in checkpoints nor among the parameters.

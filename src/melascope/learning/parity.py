@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from melascope.bundle.manifest import Precision
 from melascope.bundle.store import Bundle
 from melascope.datasets.files import open_case_bytes
 from melascope.domain.case import Case
@@ -24,15 +25,16 @@ from melascope.runtime.assessor import Assessor
 
 #: Largest difference of a logit that is accepted: far below what moves a probability's third digit.
 TOLERANCE = 2e-3
-#: Of the AUROC for melanoma that eight-bit integers may cost.
+#: Of the AUROC for melanoma that fewer bits may cost.
 MOST_LOST = 0.002
 _BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rounding:
-    """What eight-bit integers changed, over the rows that the decision is fitted on."""
+    """What fewer bits changed, over the rows that the decision is fitted on."""
 
+    precision: Precision
     mean_difference: float  #: of a logit, its sign left aside
     auroc: float  #: for melanoma, calibrated
     auroc_before: float
@@ -45,7 +47,7 @@ class Parity:
     n_images: int
     graph_against_torch: float  #: the same pixels through the exported graph and through torch
     graph_against_predictions: float  #: from the file to logits, against the run's predictions.csv
-    rounding: Rounding | None = None  #: None where the graph is float32
+    rounding: Rounding | None = None  #: None for float32
 
 
 def check_parity(
@@ -80,8 +82,10 @@ def check_parity(
     return parity
 
 
-def check_rounding(bundle: Bundle, run: Run, calibrate_on: str) -> tuple[Predictions, Rounding]:
-    """What a bundle of eight-bit integers answers for all that the run was judged by, from the files on.
+def check_rounding(
+    bundle: Bundle, run: Run, calibrate_on: str, *, precision: Precision
+) -> tuple[Predictions, Rounding]:
+    """What a bundle of fewer bits answers for all that the run was judged by, from the files on.
 
     Raises
     ------
@@ -98,12 +102,14 @@ def check_rounding(bundle: Bundle, run: Run, calibrate_on: str) -> tuple[Predict
     before, after = (_auroc(rows_of_split(found, calibrate_on)) for found in (run.predictions, rounded))
     if not after >= before - MOST_LOST:
         raise ParityError(
-            f"In eight-bit integers the AUROC for melanoma on {calibrate_on} is {after:.4f}, {before:.4f} without; "
+            f"In {precision} the AUROC for melanoma on {calibrate_on} is {after:.4f}, {before:.4f} without; "
             f"{MOST_LOST} less is accepted.",
-            remedy="Export without --int8.",
+            remedy="Export with --precision float32.",
         )
     difference = float(np.abs(rounded.logits_NC - run.predictions.logits_NC).mean())
-    return rounded, Rounding(mean_difference=difference, auroc=after, auroc_before=before)
+    return rounded, Rounding(
+        precision=precision, mean_difference=difference, auroc=after, auroc_before=before
+    )
 
 
 def _auroc(rows: Predictions) -> float:
