@@ -59,4 +59,4 @@ class _WideConv2dSame(_LearnsInFloat32, Conv2dSame):
 
 
 #: Both kinds of convolution that timm builds of; the second pads as TensorFlow does.
-_WIDE: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _WideConv2d, Conv2dSame: _WideConv2dSame}
+_WIDE: dict[type[nn.Module], type[nn.Conv2d]] = {nn.Conv2d: _WideConv2d, Conv2dSame: _WideConv2dSame}
