@@ -17,14 +17,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from torch_network import torch_network
 
 from melascope.bundle.catalogue import load_bundle
 from melascope.imaging.appearance import appearance
 from melascope.imaging.decode import decode_image
 from melascope.imaging.preprocess import preprocess
 from melascope.imaging.quality import examine
-from melascope.learning.backbones import build_network
-from melascope.learning.recipe import ModelPart
 from melascope.runtime.assessor import Assessor
 from melascope.runtime.novelty import novelty_model
 from melascope.runtime.session import default_threads
@@ -55,17 +54,10 @@ def main() -> None:
     image = decode_image(data, name="drawn-lesion.png")
     pixels = preprocess([image.pixels_HWC], spec)
     torch.set_num_threads(default_threads())
-    part = ModelPart(
-        backbone=bundle.manifest.architecture.backbone,
-        weights="none",
-        classes=bundle.manifest.classes,
-        mirrors=bundle.manifest.architecture.mirrors,
-        zooms=bundle.manifest.architecture.zooms,
-    )
-    network = build_network(part, in_chans=spec.channels).eval()
+    network = torch_network(bundle.manifest)
     tensor = torch.from_numpy(np.array(pixels))
 
-    def torch_network() -> object:
+    def by_torch() -> object:
         with torch.inference_mode():
             return network(tensor).logits
 
@@ -75,7 +67,7 @@ def main() -> None:
     novelty = novelty_model(bundle)
     measured = {
         "network (ONNX Runtime)": milliseconds(lambda: assessor.session.run(pixels, ("logits",))),
-        "network (torch, same architecture)": milliseconds(torch_network),
+        "network (torch, same architecture)": milliseconds(by_torch),
         "decode": milliseconds(lambda: decode_image(data, name="drawn-lesion.png")),
         "preprocess": milliseconds(lambda: preprocess([image.pixels_HWC], spec)),
         "quality of the photograph": milliseconds(lambda: examine(image.pixels_HWC)),

@@ -14,23 +14,15 @@ import torch
 import uvicorn
 from fastapi import FastAPI, Request
 from PIL import Image
+from torch_network import torch_network
 
 from melascope.bundle.manifest import Manifest
-from melascope.learning.backbones import build_network
-from melascope.learning.recipe import ModelPart
 from melascope.runtime.session import default_threads
 
 manifest = Manifest.model_validate_json(sys.argv[1])
 spec = manifest.preprocess
 torch.set_num_threads(default_threads())
-part = ModelPart(
-    backbone=manifest.architecture.backbone,
-    weights="none",
-    classes=manifest.classes,
-    mirrors=manifest.architecture.mirrors,
-    zooms=manifest.architecture.zooms,
-)
-network = build_network(part, in_chans=spec.channels).eval()
+network = torch_network(manifest)
 mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))
 app = FastAPI()
 

@@ -16,12 +16,13 @@ from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import LeakError, UsageError
 from melascope.evaluation.predictions import read_predictions
 from melascope.imaging.decode import decode_image
-from melascope.imaging.preprocess import preprocess
+from melascope.imaging.preprocess import PreprocessSpec, preprocess
+from melascope.learning.backbones import build_network, side_by_side
 from melascope.learning.ensemble import join_runs
 from melascope.learning.export import export_run
 from melascope.learning.fit import RunOptions, fit
 from melascope.learning.quantise import N_FIRST_LEFT
-from melascope.learning.recipe import Recipe
+from melascope.learning.recipe import ModelPart, Recipe
 from melascope.learning.run import load_run
 from melascope.runtime.assessor import Assessor
 
@@ -108,6 +109,42 @@ def test_an_ensemble_goes_into_integers_but_for_the_first_convolutions_of_each_n
     weights = [made_by.get(node.input[1]) for node in graph.node if node.op_type == "Conv"]
     assert weights.count("DequantizeLinear") == len(weights) - 2 * N_FIRST_LEFT == 2 * 4  # of 8 in each
     assert len(read_predictions(tmp_path / "both-1.0-predictions.csv").cases) > 20
+
+
+def test_networks_of_other_kinds_and_other_normalisation_go_together() -> None:
+    first, second = (
+        build_network(ModelPart(backbone=name, weights="none", zooms=(1.0, 0.75)), in_chans=3).eval()
+        for name in ("resnet18", "mobilenetv2_100")
+    )
+    ours = PreprocessSpec(size_px=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    theirs = PreprocessSpec(size_px=64)
+    joined = side_by_side([first, second], [ours, theirs])
+    seen = torch.rand(2, 3, 64, 64)  # in [0, 1]
+    for_first, for_second = (
+        (seen - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
+        for spec in (ours, theirs)
+    )
+    with torch.no_grad():
+        alone = first(for_first), second(for_second)
+        together = joined(for_first)
+    torch.testing.assert_close(together.logits, (alone[0].logits + alone[1].logits) / 2, rtol=1e-4, atol=1e-5)
+    features = torch.cat([out.features for out in alone], dim=1)
+    torch.testing.assert_close(together.features, features, rtol=1e-3, atol=1e-4)
+
+
+def test_an_ensemble_of_two_kinds_says_so_and_reads_pixels_as_the_first(folds: list[Path]) -> None:
+    first, second = (load_run(folder) for folder in folds)
+    part = ModelPart(
+        backbone="resnet18", classes=first.recipe.model.classes, weights="none", mirrors=2, zooms=(1.0, 0.75)
+    )
+    preprocess = replace(second.recipe.preprocess, mean=(0.1, 0.2, 0.3))
+    other = replace(second, recipe=second.recipe.model_copy(update={"model": part, "preprocess": preprocess}))
+    joined = join_runs([first, other])
+    assert joined.recipe.model.backbone == "simple_cnn + resnet18"
+    assert joined.recipe.preprocess == first.recipe.preprocess
+    coarser = replace(other, network=build_network(part, in_chans=3).eval())
+    with pytest.raises(UsageError, match=r"feature maps are of 1 x 1 and \d x \d cells"):
+        join_runs([first, coarser])
 
 
 def test_runs_that_do_not_go_together_are_refused(folds: list[Path]) -> None:

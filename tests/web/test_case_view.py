@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from melascope.domain.assessment import (
 )
 from melascope.domain.diagnosis import Diagnosis
 from melascope.domain.image import RgbImage
+from melascope.imaging.decode import read_image
 from melascope.runtime.assessor import Assessor
 from melascope.runtime.explain import render_heatmap
 from melascope.runtime.reasons import reason
@@ -283,7 +285,7 @@ def test_a_map_without_evidence_is_no_picture_but_words(assessed: Assessment, ti
 def test_a_predictive_value_lies_in_its_interval_as_both_are_written(prevalence: float) -> None:
     bundle = load_bundle("melascope-small")
     assessor, tongue = Assessor(bundle, threads=1), messages("en")
-    image = RgbImage(pixels_HWC=lesion(120, 90), name="a.jpg", format="JPEG", sha256="0" * 64)
+    image = read_image(Path(__file__).parents[2] / "examples" / "drawn-lesion.png")
     for point in bundle.manifest.operating_points:
         (made,) = assessor.assess([image], operating_point=point.name, melanoma_prevalence=prevalence)
         assert made.predictive_values is not None

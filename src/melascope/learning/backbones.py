@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
-from melascope.errors import RecipeError
+from melascope.errors import RecipeError, UsageError
+from melascope.imaging.preprocess import PreprocessSpec
 from melascope.learning.recipe import ModelPart
 from melascope.learning.simple_cnn import SimpleCnn
 
@@ -140,6 +141,27 @@ class _FeatureMap(nn.Module):
         return features
 
 
+class _Renormalised(nn.Module):
+    """A backbone for pixels that were normalised by the mean and deviation of another one."""
+
+    scale_C: Tensor
+    shift_C: Tensor
+
+    def __init__(self, backbone: nn.Module, *, own: PreprocessSpec, given: PreprocessSpec) -> None:
+        super().__init__()
+        self.backbone = backbone
+        own_mean, own_std, mean, std = (
+            torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)
+            for values in (own.mean, own.std, given.mean, given.std)
+        )
+        self.register_buffer("scale_C", (std / own_std).float())
+        self.register_buffer("shift_C", ((mean - own_mean) / own_std).float())
+
+    def forward(self, pixels_NCHW: Tensor) -> Tensor:
+        features: Tensor = self.backbone(pixels_NCHW * self.scale_C + self.shift_C)
+        return features
+
+
 class _SideBySide(nn.Module):
     """Several backbones as one: their feature maps, one after the other along the channels."""
 
@@ -151,14 +173,33 @@ class _SideBySide(nn.Module):
         return torch.cat([backbone(pixels_NCHW) for backbone in self.backbones], dim=1)
 
 
-def side_by_side(networks: Sequence[Classifier]) -> Classifier:
+def side_by_side(networks: Sequence[Classifier], specs: Sequence[PreprocessSpec]) -> Classifier:
     """One network whose logits are the mean of those of several, which look at the same views.
 
-    Its last layer is theirs, side by side, so the class activation map stays exact.
+    Its last layer is theirs, side by side, so the class activation map stays exact. It reads pixels as the first does;
+    `specs`, one a network, may differ in mean and deviation, and no more.
+
+    Raises
+    ------
+    UsageError
+        Their feature maps differ in size.
     """
+    sides = {tuple(_features_of(network, specs[0]).shape[2:]) for network in networks}
+    if len(sides) > 1:
+        raise UsageError(
+            f"The runs' feature maps are of {' and '.join(f'{h} x {w}' for h, w in sorted(sides))} cells.",
+            remedy="Join networks that shrink the image alike.",
+        )
     n_classes, n_features = networks[0].head.out_features, sum(n.head.in_features for n in networks)
     joined = Classifier(
-        _SideBySide([network.backbone for network in networks]),
+        _SideBySide(
+            [
+                network.backbone
+                if (spec.mean, spec.std) == (specs[0].mean, specs[0].std)
+                else _Renormalised(network.backbone, own=spec, given=specs[0])
+                for network, spec in zip(networks, specs, strict=True)
+            ]
+        ),
         n_features,
         n_classes,
         dropout=0.0,
@@ -171,6 +212,12 @@ def side_by_side(networks: Sequence[Classifier]) -> Classifier:
         )
         joined.head.bias.copy_(torch.stack([network.head.bias for network in networks]).mean(dim=0))
     return joined.eval()
+
+
+def _features_of(network: Classifier, spec: PreprocessSpec) -> Tensor:
+    with torch.no_grad():
+        features: Tensor = network.backbone(torch.zeros(1, *spec.input_shape))
+    return features
 
 
 def build_network(part: ModelPart, *, in_chans: int) -> Classifier:

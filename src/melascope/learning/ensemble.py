@@ -14,13 +14,14 @@ from melascope.learning.earlier import differences, marks
 from melascope.learning.run import Run, known_of, training_facts
 
 _ALIKE = (
-    "model.backbone",
-    "model.keep_stages",
-    "model.stem_norm",
     "model.classes",
     "model.mirrors",
     "model.zooms",
-    "preprocess",
+    "preprocess.size_px",
+    "preprocess.resize",
+    "preprocess.zoom",
+    "preprocess.interpolation",
+    "preprocess.colour",
     "loss.imbalance",
     "loss.power",
 )
@@ -37,11 +38,12 @@ def join_runs(runs: Sequence[Run]) -> Run:
         A run has learnt from a lesion or file that the ensemble would be judged by.
     """
     first = runs[0]
+    backbones = dict.fromkeys(run.recipe.model.backbone for run in runs)
     for run in runs[1:]:
         for key, theirs, ours in differences(run.recipe, first.recipe, _ALIKE):
             raise UsageError(
                 f"The runs differ in {key}: {first.name} has {ours}, {run.name} {theirs}.",
-                remedy="Join runs of one recipe; a run of no epochs judges one anew with other mirrors and zooms.",
+                remedy="Join runs that look alike; a run of no epochs judges one anew with other mirrors and zooms.",
             )
     if len({run.predictions.logits_NC.tobytes() for run in runs}) < len(runs):
         raise UsageError("A run is named twice.", remedy="Name each run once.")
@@ -68,10 +70,11 @@ def join_runs(runs: Sequence[Run]) -> Run:
         recipe=first.recipe.model_copy(
             update={
                 "name": f"{first.recipe.name}-ensemble",
-                "purpose": f"An ensemble of {len(runs)} networks, {len(runs)} times the work of one.",
+                "purpose": f"An ensemble of {len(runs)} networks: {', '.join(run.recipe.name for run in runs)}.",
+                "model": first.recipe.model.model_copy(update={"backbone": " + ".join(backbones)}),
             }
         ),
-        network=side_by_side([run.network for run in runs]),
+        network=side_by_side([run.network for run in runs], [run.recipe.preprocess for run in runs]),
         predictions=predictions,
         cases=(*learnt, *judged),
         facts={
