@@ -175,6 +175,3 @@ def test_whether_a_name_exists_is_not_told(guarded: TestClient) -> None:
     assert known.status_code == unknown.status_code == 401
 
     assert normal(known).replace("nobody", "ana") == normal(unknown).replace("nobody", "ana")
-
-
-# --- shares and headers --------------------------------------------------------------------------------------

@@ -35,6 +35,9 @@ PUBLIC = {
 }
 
 
+# --- default deny ------------------------------------------------------------------------------------------
+
+
 def test_a_route_that_does_not_state_its_permission_stops_the_application() -> None:
     router = APIRouter()
     router.get("/open")(lambda: None)
@@ -335,9 +338,6 @@ def test_what_comes_through_a_proxy_is_refused_where_nobody_has_to_sign_in(
     assert guarded.get(f"{API}/health", headers={header: "203.0.113.9"}).status_code == 200
 
 
-# --- guessing ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("said", "believed"),
     [
@@ -357,6 +357,9 @@ def test_only_addresses_are_believed_of_a_proxy(said: str, believed: str | None)
     scope = {"type": "http", "headers": [(b"x-forwarded-for", said.encode())]}
     asyncio.run(TrustedWord(inner)(scope, None, None))
     assert seen == [believed]
+
+
+# --- shares and headers --------------------------------------------------------------------------------------
 
 
 def test_one_client_leaves_room_for_the_others(make_client, jpeg: bytes) -> None:
