@@ -45,6 +45,13 @@ def test_from_a_recipe_to_an_assessment(here: Path, melascope_cli: Callable, cas
     assert bundle.id in assessed.out.replace("\n", "")
 
 
+@pytest.mark.parametrize("out", [[], ["--out", "x.zip"]])
+def test_a_folder_that_is_no_run_is_not_exported(here: Path, melascope_cli: Callable, out: list[str]) -> None:
+    exported = melascope_cli("export", "runs/absent", *out)
+    assert exported.status == 2
+    assert "runs/absent: recipe.toml is missing; this is no finished run" in exported.err.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

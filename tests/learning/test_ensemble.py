@@ -105,6 +105,8 @@ def test_an_ensemble_goes_into_integers_but_for_the_first_convolutions_of_each_n
     assert parity.rounding is not None
     assert bundle.manifest.architecture.precision == "int8"
     graph = onnx.load_from_string(bundle.model).graph
+    rounded = {name for node in graph.node if node.op_type == "QuantizeLinear" for name in node.input}
+    assert "pixels" not in rounded
     made_by = {name: node.op_type for node in graph.node for name in node.output}
     weights = [made_by.get(node.input[1]) for node in graph.node if node.op_type == "Conv"]
     assert weights.count("DequantizeLinear") == len(weights) - 2 * N_FIRST_LEFT == 2 * 4  # of 8 in each
@@ -130,6 +132,16 @@ def test_networks_of_other_kinds_and_other_normalisation_go_together() -> None:
     torch.testing.assert_close(together.logits, (alone[0].logits + alone[1].logits) / 2, rtol=1e-4, atol=1e-5)
     features = torch.cat([out.features for out in alone], dim=1)
     torch.testing.assert_close(together.features, features, rtol=1e-3, atol=1e-4)
+
+
+def test_feature_maps_are_compared_at_the_size_of_a_view() -> None:
+    first, second = (
+        build_network(ModelPart(backbone=name, weights="none", zooms=(1.0, 0.8)), in_chans=3).eval()
+        for name in ("legacy_xception", "mobilenetv2_100")
+    )
+    spec = PreprocessSpec(size_px=128)  # 4 x 4 cells of both; of the view of 102 px 3 x 3 and 4 x 4
+    with pytest.raises(UsageError, match="feature maps are of 3 x 3 and 4 x 4 cells"):
+        side_by_side([first, second], [spec, spec])
 
 
 def test_an_ensemble_of_two_kinds_says_so_and_reads_pixels_as_the_first(folds: list[Path]) -> None:
@@ -168,3 +180,28 @@ def test_runs_that_do_not_go_together_are_refused(folds: list[Path]) -> None:
         join_runs([first, second, first])
     with pytest.raises(LeakError, match="lesions of"):
         join_runs([first, replace(second, cases=(*second.cases, more))])
+    judged = next(case for case in first.cases if case.image_id == sibling.image_id)
+    copy = replace(first.learnt[0], image_id="a copy of it", sha256=judged.sha256, split="0")
+    with pytest.raises(LeakError, match="lesions of"):
+        join_runs([first, replace(second, cases=(*second.cases, copy))])
+    renamed = [replace(c, sha256="0" * 64) if c.image_id == judged.image_id else c for c in second.cases]
+    with pytest.raises(UsageError, match=f"called alike and are other files, the first is {judged.image_id}"):
+        join_runs([first, replace(second, cases=tuple(renamed))])
+
+
+def test_what_an_ensemble_learnt_is_known_without_a_common_val(folds: list[Path]) -> None:
+    runs = []
+    for run in map(load_run, folds):
+        rows = [row for row, case in enumerate(run.predictions.cases) if case.split == "test"]
+        cases = tuple(run.predictions.cases[row] for row in rows)
+        predictions = replace(run.predictions, logits_NC=run.predictions.logits_NC[rows], cases=cases)
+        runs.append(replace(run, predictions=predictions))
+    joined = join_runs(runs)
+    assert {c.split for c in joined.predictions.cases} == {"test"}
+    assert {c.image_id for c in joined.learnt} == {c.image_id for run in runs for c in run.learnt}
+
+
+def test_a_member_that_learnt_nothing_has_no_seed(folds: list[Path]) -> None:
+    first, second = (load_run(folder) for folder in folds)
+    joined = join_runs([first, replace(second, facts={**second.facts, "epochs": 0})])
+    assert joined.facts["members"] == ["tiny, seed 1, fold 0", "tiny, fold 1"]

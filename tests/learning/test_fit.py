@@ -83,6 +83,24 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert len(list((folder / "logs").glob("*/metrics.csv"))) == 2  # of both sessions
 
 
+def test_a_network_is_trained_on_images_that_grow(
+    run_folder: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Note(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            if batch_idx == 0:
+                seen.append(tuple(batch.pixels.shape[2:]))
+
+    train = recipe.train.model_copy(update={"epochs": 2, "first_size_px": 28, "size_px": 32})
+    folder = run_folder.parent / "grown"
+    grown = recipe.model_copy(update={"train": train})
+    fit(grown, cases, options(folder, run_folder.parent / "cache", callbacks=(Note(),)))
+    assert seen == [(28, 28), (32, 32)]
+    assert read_predictions(folder / "predictions.csv").logits_NC.shape[0] == 120
+
+
 def test_a_run_that_was_moved_still_knows_its_best_epoch(
     run_folder: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
 ) -> None:

@@ -24,6 +24,7 @@ def test_recipes_of_the_project_are_valid_and_named_as_their_files(path: Path) -
         ({"name": "x", "preprocess": {"size_px": 20}}, "size_px is 20"),
         ({"name": "x", "preprocess": {"colour": "grayscale"}}, "grayscale"),
         ({"name": "x", "train": {"epochs": 0}}, "train.epochs"),
+        ({"name": "x", "train": {"size_px": 160, "first_size_px": 192}}, "train.first_size_px is 192"),
         ({"name": "x", "augment": {"zoom": [1.2, 0.5]}}, "augment.zoom"),
         ({"name": "x", "model": {"classes": ["NV", "BCC"]}}, "MEL"),
         ({"name": "x", "model": {"classes": ["MEL", "MOLE"]}}, "model.classes"),
@@ -35,6 +36,23 @@ def test_recipes_of_the_project_are_valid_and_named_as_their_files(path: Path) -
 def test_a_bad_value_is_refused_by_name(values: dict[str, object], named: str) -> None:
     with pytest.raises(RecipeError, match=named.replace(".", r"\.")):
         parse_recipe(values, name="bad.toml")
+
+
+@pytest.mark.parametrize(
+    ("train", "sides_px"),
+    [
+        ({"epochs": 3, "size_px": 160}, [160, 160, 160]),
+        ({"epochs": 8, "size_px": 224, "first_size_px": 128}, [128, 144, 160, 176, 176, 192, 208, 224]),
+        ({"epochs": 4, "size_px": 150, "first_size_px": 100}, [100, 116, 132, 150]),
+        ({"epochs": 5, "size_px": 140, "first_size_px": 128}, [128, 128, 128, 140, 140]),
+        ({"epochs": 1, "size_px": 160, "first_size_px": 128}, [160]),
+    ],
+)
+def test_training_images_grow_evenly_to_their_last_size(
+    train: dict[str, object], sides_px: list[int]
+) -> None:
+    recipe = parse_recipe({"name": "x", "train": train}, name="x")
+    assert [recipe.train_size_px_at(epoch) for epoch in range(len(sides_px))] == sides_px
 
 
 def test_overrides_are_toml_values_or_bare_words(tmp_path: Path) -> None:

@@ -71,8 +71,10 @@ def command(
     from melascope.learning.export import bundle_name, export_run
     from melascope.learning.familiarity import Exposure
     from melascope.learning.recipe import load_recipe
+    from melascope.learning.run import check_finished
 
     if out is None and name is None:
+        check_finished(runs[0])
         recipe = load_recipe(runs[0] / "recipe.toml").name
         name = bundle_name(recipe, ensemble=len(runs) > 1, precision=precision)
     destination = out or Path("bundles") / f"{name}.zip"

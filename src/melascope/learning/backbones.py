@@ -6,14 +6,14 @@ That shape is what makes the class activation map exact (Zhou et al., CVPR 2016)
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
@@ -215,8 +215,10 @@ def side_by_side(networks: Sequence[Classifier], specs: Sequence[PreprocessSpec]
 
 
 def _features_of(network: Classifier, spec: PreprocessSpec) -> Tensor:
+    """The feature map of one view."""
     with torch.no_grad():
-        features: Tensor = network.backbone(torch.zeros(1, *spec.input_shape))
+        side = _inner(spec.size_px, min(network.zooms))
+        features: Tensor = network.backbone(torch.zeros(1, spec.channels, side, side))
     return features
 
 
@@ -286,21 +288,10 @@ def _classifier(backbone: nn.Module, n_features: int, part: ModelPart) -> Classi
 
 
 def _load_weights(model: nn.Module, part: ModelPart, in_chans: int) -> None:
-    path = Path(part.weights)
-    if not path.is_file():
-        raise RecipeError(
-            f"model.weights {part.weights!r} is no file.", remedy="Name a safetensors file, 'timm' or 'none'."
-        )
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as fault:
-        raise RecipeError(
-            f"{path}: not a safetensors file ({fault}).", remedy="Use a .safetensors file."
-        ) from fault
+    with _weights_file(part.weights) as file:
+        names = [name for name in file.keys() if not name.startswith(("classifier.", "fc.", "head."))]  # noqa: SIM118
+        weights = {name: file.get_tensor(name) for name in names}
     own = model.state_dict()
-    weights = {
-        name: value for name, value in weights.items() if not name.startswith(("classifier.", "fc.", "head."))
-    }
     if in_chans == 1:
         weights = {
             name: value.sum(dim=1, keepdim=True) if name in own and _is_stem(value, own[name]) else value
@@ -311,10 +302,38 @@ def _load_weights(model: nn.Module, part: ModelPart, in_chans: int) -> None:
     if unknown or misshapen:
         name = (unknown or misshapen)[0]
         raise RecipeError(
-            f"{path}: {len(unknown) + len(misshapen)} tensors do not fit {part.backbone}, the first is {name!r}.",
+            f"{part.weights}: {len(unknown) + len(misshapen)} tensors do not fit {part.backbone}, "
+            f"the first is {name!r}.",
             remedy="Name the backbone that the weights are of (and model.stem_norm where they have a stem.norm).",
         )
     model.load_state_dict(weights, strict=False)
+
+
+def weights_source(name: str) -> str | None:
+    """What a safetensors file says of where its weights came from.
+
+    Raises
+    ------
+    RecipeError
+        There is no such file, or it is of another kind.
+    """
+    with _weights_file(name) as file:
+        return (file.metadata() or {}).get("source")
+
+
+@contextmanager
+def _weights_file(name: str) -> Iterator[Any]:
+    if not Path(name).is_file():
+        raise RecipeError(
+            f"model.weights {name!r} is no file.", remedy="Name a safetensors file, 'timm' or 'none'."
+        )
+    try:
+        with safe_open(name, "pt") as file:
+            yield file
+    except (SafetensorError, OSError) as fault:
+        raise RecipeError(
+            f"{name}: not a safetensors file ({fault}).", remedy="Use a .safetensors file."
+        ) from fault
 
 
 def _add_stem_norm(model: Any, part: ModelPart) -> None:

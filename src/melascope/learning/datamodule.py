@@ -185,17 +185,18 @@ class CaseData(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: augment while training, normalise always."""
-        return self.prepare(batch, training=self.trainer is not None and self.trainer.training)
+        training = self.trainer is not None and self.trainer.training
+        return self.prepare(batch, training=training, epoch=self.trainer.current_epoch if training else 0)
 
-    def prepare(self, batch: Batch, *, training: bool) -> Batch:
-        """Cached pixels to a network's input."""
+    def prepare(self, batch: Batch, *, training: bool, epoch: int = 0) -> Batch:
+        """Cached pixels to a network's input; `epoch` is that of training, the first being 0."""
         spec = self.recipe.preprocess
         if training:
             views = augment(
                 batch.pixels,
                 batch.aspect_N,
                 self.recipe.augment,
-                size_px=self.recipe.train_size_px,
+                size_px=self.recipe.train_size_px_at(epoch),
                 resize=spec.resize,
             )
             pixels, partner_N, share_N = mix(normalise(views, spec.mean, spec.std), self.recipe.augment)

@@ -8,10 +8,10 @@ from operator import attrgetter
 from pathlib import Path
 
 import timm
-from safetensors import safe_open
 
 from melascope.domain.case import Case
 from melascope.errors import LeakError, RecipeError, UsageError
+from melascope.learning.backbones import weights_source
 from melascope.learning.parts import Parts
 from melascope.learning.recipe import ModelPart, Recipe
 from melascope.learning.run import Run, known_of, load_run
@@ -130,8 +130,7 @@ def _first(part: ModelPart) -> str:
     if part.weights == "timm":
         weights = timm.get_pretrained_cfg(part.backbone)
         return f"timm {weights.hf_hub_id if weights and weights.hf_hub_id else part.backbone}"
-    with safe_open(part.weights, "pt") as file:
-        source = (file.metadata() or {}).get("source")
+    source = weights_source(part.weights)
     return Path(part.weights).name + (f" ({source})" if source else "")
 
 

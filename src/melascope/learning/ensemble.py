@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from melascope.domain.case import Case
 from melascope.errors import LeakError, UsageError
 from melascope.evaluation.predictions import Predictions
 from melascope.learning.backbones import side_by_side
@@ -48,12 +49,15 @@ def join_runs(runs: Sequence[Run]) -> Run:
     if len({run.predictions.logits_NC.tobytes() for run in runs}) < len(runs):
         raise UsageError("A run is named twice.", remedy="Name each run once.")
     predictions = _mean_predictions(runs)
+    case_of = {case.image_id: case for case in first.cases}
+    judged = [replace(case_of[case.image_id], split=case.split) for case in predictions.cases]
+    _check_same_files(runs, judged)
     known = known_of(runs)
     learnt = [case for case in known if case.split == "train"]
     in_training, in_choosing = marks(learnt), marks(known)
     if seen := [
         case.image_id
-        for case in predictions.cases
+        for case in judged
         if marks([case]) & (in_training if case.split == "val" else in_choosing)
     ]:
         raise LeakError(
@@ -61,8 +65,6 @@ def join_runs(runs: Sequence[Run]) -> Run:
             f"first is {seen[0]}.",
             remedy="Join runs of one split, or of its folds.",
         )
-    path_of = {case.image_id: case.path for case in first.cases}
-    judged = [replace(case, path=path_of[case.image_id]) for case in predictions.cases]
     told = [run.facts["training"] for run in runs]
     classes = first.recipe.model.classes
     return Run(
@@ -80,7 +82,7 @@ def join_runs(runs: Sequence[Run]) -> Run:
         facts={
             **first.facts,
             "fold": None,
-            "members": [f"{run.recipe.name}, seed {run.recipe.train.seed}{_fold(run)}" for run in runs],
+            "members": [f"{run.recipe.name}{_seed(run)}{_fold(run)}" for run in runs],
             "parameters": sum(run.facts["parameters"] for run in runs),
             "pretrained": "; ".join(dict.fromkeys(run.facts["pretrained"] for run in runs)),
             "training": training_facts(
@@ -91,6 +93,21 @@ def join_runs(runs: Sequence[Run]) -> Run:
             ),
         },
     )
+
+
+def _check_same_files(runs: Sequence[Run], judged: Sequence[Case]) -> None:
+    for run in runs[1:]:
+        theirs = {case.image_id: case.sha256 for case in run.cases}
+        if other := [case.image_id for case in judged if case.sha256 != theirs[case.image_id]]:
+            raise UsageError(
+                f"{runs[0].name} and {run.name} were judged by {len(other)} images that are called alike and are other "
+                f"files, the first is {other[0]}.",
+                remedy="Join runs of one case table.",
+            )
+
+
+def _seed(run: Run) -> str:
+    return f", seed {run.recipe.train.seed}" if run.facts["epochs"] else ""  # else it learnt nothing by it
 
 
 def _fold(run: Run) -> str:
@@ -106,7 +123,8 @@ def _mean_predictions(runs: Sequence[Run]) -> Predictions:
     common = [key for key in rows[0] if all(key in of_run for of_run in rows)]
     if not common:
         raise UsageError(
-            "No image was judged by every run.", remedy="Join runs of one split, or of its folds."
+            "No image was judged by every run.",
+            remedy="Join runs of one split, or of folds that leave a part out, as `data split --fixed test` does.",
         )
     logits = [
         run.predictions.logits_NC[[of_run[key] for key in common]]

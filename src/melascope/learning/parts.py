@@ -19,6 +19,18 @@ class Parts:
     evaluate: tuple[Case, ...]  #: all cases that are not trained on, `val` first
 
 
+def trained_on(cases: Sequence[Case], fold: str | None) -> tuple[Case, ...]:
+    """The cases that a run learns from."""
+    if fold is None:
+        return tuple(case for case in cases if case.split == "train")
+    return tuple(case for case in cases if (case.split or "").isdigit() and case.split != fold)
+
+
+def validated_on(cases: Sequence[Case], fold: str | None) -> tuple[Case, ...]:
+    """The cases by which a run's epoch is chosen."""
+    return tuple(case for case in cases if case.split == (fold or "val"))
+
+
 def divide(cases: Sequence[Case], fold: str | None) -> Parts:
     """Train, validation and everything to be judged.
 
@@ -32,12 +44,7 @@ def divide(cases: Sequence[Case], fold: str | None) -> Parts:
     """
     if all(case.split is None for case in cases):
         raise TableError("The case table has no split.", remedy="Make one with `melascope data split`.")
-    if fold is None:
-        train = tuple(case for case in cases if case.split == "train")
-        val = tuple(case for case in cases if case.split == "val")
-    else:
-        val = tuple(case for case in cases if case.split == fold)
-        train = tuple(case for case in cases if (case.split or "").isdigit() and case.split != fold)
+    train, val = trained_on(cases, fold), validated_on(cases, fold)
     if not train or not val:
         found = ", ".join(
             f"{split or 'none'}: {n}" for split, n in Counter(case.split for case in cases).items()

@@ -87,22 +87,22 @@ def quantise(graph: bytes, batches: Iterable[NDArray[np.float32]]) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=_OPERATORS,
-            nodes_to_exclude=_first_convolutions(onnx.load(prepared).graph),
+            nodes_to_exclude=_left_as_they_are(onnx.load(prepared).graph),
         )
         return quantised.read_bytes()
 
 
-def _first_convolutions(graph: onnx.GraphProto) -> list[str]:
-    """Names of the first `N_FIRST_LEFT` convolutions on the way from the pixels, in each network of an ensemble."""
+def _left_as_they_are(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes before any convolution, and of the first `N_FIRST_LEFT` of these in each network."""
     passed: dict[str, int] = {}  # convolutions before a tensor; the nodes of a graph stand in order
-    first = []
+    left = []
     for node in graph.node:
         n_before = max((passed.get(name, 0) for name in node.input), default=0)
         is_convolution = node.op_type == "Conv"
-        if is_convolution and n_before < N_FIRST_LEFT:
-            first.append(node.name)
+        if n_before == 0 or (is_convolution and n_before < N_FIRST_LEFT):
+            left.append(node.name)
         passed.update(dict.fromkeys(node.output, n_before + is_convolution))
-    return first
+    return left
 
 
 def sample_pixels(cases: Sequence[Case], spec: PreprocessSpec) -> Iterator[NDArray[np.float32]]:

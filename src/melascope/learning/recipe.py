@@ -151,6 +151,9 @@ class TrainPart(_Part):
     size_px: int | None = Field(default=None, ge=28, le=600)
     """Side of training images; none is preprocess.size_px. A smaller one trains faster, and the larger evaluation
     size makes up for the zoom of augmentation (Touvron et al., NeurIPS 2019)."""
+    first_size_px: int | None = Field(default=None, ge=28, le=600)
+    """Side of training images in the first epoch, from which it grows evenly to that of the last, in steps of 16 px:
+    coarse forms are learnt from small images, and those cost little (Tan and Le, ICML 2021). None: one side."""
     cache_px: int = Field(default=256, ge=28, le=600)
     """Side at which training images are cached, whole, before augmentation takes a part of them."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
@@ -195,6 +198,10 @@ class Recipe(_Part):
             raise ValueError(
                 f"train.cache_px is {self.train.cache_px}, below the {self.train_size_px} px of training images"
             )
+        if self.train.first_size_px is not None and self.train.first_size_px > self.train_size_px:
+            raise ValueError(
+                f"train.first_size_px is {self.train.first_size_px}, above the last epoch's {self.train_size_px} px"
+            )
         if self.distillation.teachers and (self.augment.mixup_alpha or self.augment.cutmix_alpha):
             raise ValueError(
                 "augment.mixup_alpha and augment.cutmix_alpha must be 0 with distillation.teachers: of two cases in "
@@ -206,8 +213,15 @@ class Recipe(_Part):
 
     @property
     def train_size_px(self) -> int:
-        """Side of training images."""
+        """Side of training images, in the last epoch where it grows."""
         return self.train.size_px or self.preprocess.size_px
+
+    def train_size_px_at(self, epoch: int) -> int:
+        """Side of training images in an epoch, the first being 0."""
+        first, last, epochs = self.train.first_size_px, self.train_size_px, self.train.epochs
+        if first is None or epoch >= epochs - 1:
+            return last
+        return min(last, first + round((last - first) * epoch / (epochs - 1) / 16) * 16)
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -20,7 +20,7 @@ from melascope.errors import UsageError
 from melascope.evaluation.predictions import Predictions, read_predictions
 from melascope.learning.backbones import Classifier, build_network
 from melascope.learning.losses import allowed_classes, class_counts
-from melascope.learning.parts import divide
+from melascope.learning.parts import trained_on, validated_on
 from melascope.learning.recipe import Recipe, load_recipe
 
 EARLIER = (
@@ -43,14 +43,24 @@ class Run:
     @property
     def learnt(self) -> list[Case]:
         """The cases that it, or a run it came from, was trained on."""
-        own = divide(self.cases, self.facts["fold"]).train
+        own = trained_on(self.cases, self.facts["fold"])
         return distinct(own, (case for case in self.earlier if case.split == "train"))
 
     @property
     def chosen_by(self) -> list[Case]:
         """The cases by which its epoch, or that of a run it came from, was chosen."""
-        own = divide(self.cases, self.facts["fold"]).val
+        own = validated_on(self.cases, self.facts["fold"])
         return distinct(own, (case for case in self.earlier if case.split == "val"))
+
+
+def check_finished(folder: Path) -> None:
+    """Raise a UsageError if a file of a finished run is missing."""
+    for name in ("recipe.toml", "best.ckpt", "predictions.csv", "cases.csv", "run.json"):
+        if not (folder / name).exists():
+            raise UsageError(
+                f"{folder}: {name} is missing; this is no finished run.",
+                remedy="Finish it with `melascope train ... --resume`.",
+            )
 
 
 def load_run(folder: Path) -> Run:
@@ -61,12 +71,7 @@ def load_run(folder: Path) -> Run:
     UsageError
         A file of a finished run is missing.
     """
-    for name in ("recipe.toml", "best.ckpt", "predictions.csv", "cases.csv", "run.json"):
-        if not (folder / name).exists():
-            raise UsageError(
-                f"{folder}: {name} is missing; this is no finished run.",
-                remedy="Finish it with `melascope train ... --resume`.",
-            )
+    check_finished(folder)
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     has_earlier = facts["start_from"] is not None or bool(facts["teachers"])
     if has_earlier and not (folder / EARLIER).exists():
