@@ -185,8 +185,9 @@ class CaseData(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: augment while training, normalise always."""
-        training = self.trainer is not None and self.trainer.training
-        return self.prepare(batch, training=training, epoch=self.trainer.current_epoch if training else 0)
+        if self.trainer is None or not self.trainer.training:
+            return self.prepare(batch, training=False)
+        return self.prepare(batch, training=True, epoch=self.trainer.current_epoch)
 
     def prepare(self, batch: Batch, *, training: bool, epoch: int = 0) -> Batch:
         """Cached pixels to a network's input; `epoch` is that of training, the first being 0."""
