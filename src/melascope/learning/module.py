@@ -35,7 +35,7 @@ class LesionModule(L.LightningModule):
         super().__init__()
         self.recipe = recipe
         part = recipe.model
-        if part.start_from is not None:  # no need to fetch weights that are going to be replaced
+        if part.start_from:  # no need to fetch weights that are going to be replaced
             part = part.model_copy(update={"weights": "none"})
         self.network: Classifier = build_network(part, in_chans=recipe.preprocess.channels)
         self.network = self.network.to(memory_format=torch.channels_last)

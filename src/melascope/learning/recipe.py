@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from melascope.domain.diagnosis import ISIC2018_CLASSES, Diagnosis
 from melascope.errors import RecipeError, UsageError
@@ -30,8 +30,9 @@ class ModelPart(_Part):
     """`simple_cnn`, or any timm model whose last feature map has the shape (n, channels, height, width)."""
     weights: str = "timm"
     """First weights: `none` (random), `timm` (ImageNet, downloaded by timm), or the path of a safetensors file."""
-    start_from: str | None = None
-    """Folder of an earlier run of the same split, whose network this one goes on from; in place of `weights`."""
+    start_from: tuple[str, ...] = ()
+    """Folder of an earlier run of the same split, whose network this one goes on from; in place of `weights`. Of
+    several that came from the same first weights, their mean is taken (Wortsman et al., ICML 2022)."""
     classes: tuple[Diagnosis, ...] = ISIC2018_CLASSES
     """What the softmax head tells apart, in this order; must hold MEL."""
     dropout: Fraction = 0.2
@@ -49,6 +50,11 @@ class ModelPart(_Part):
     dermatoscopes frame alike. Each is brought to the size of the smallest, and costs as much work as all mirrors."""
     stem_norm: bool = False
     """Batch norm and ReLU between the stem's convolution and pooling, as the ONNX Model Zoo's ResNet v2 has them."""
+
+    @field_validator("start_from", mode="before")
+    @classmethod
+    def _one_folder_or_more(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
 
 class AugmentPart(_Part):
@@ -192,7 +198,7 @@ class Recipe(_Part):
             raise ValueError("model.classes must be distinct, hold MEL and not UNK")
         if len(classes) < 2:
             raise ValueError("model.classes must hold another class beside MEL")
-        if self.train.epochs == 0 and self.model.start_from is None:
+        if self.train.epochs == 0 and not self.model.start_from:
             raise ValueError("train.epochs is 0, but model.start_from names no network to judge")
         if self.train.cache_px < self.train_size_px:
             raise ValueError(

@@ -73,7 +73,7 @@ def load_run(folder: Path) -> Run:
     """
     check_finished(folder)
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    has_earlier = facts["start_from"] is not None or bool(facts["teachers"])
+    has_earlier = bool(facts["start_from"] or facts["teachers"])
     if has_earlier and not (folder / EARLIER).exists():
         raise UsageError(
             f"{folder}: {EARLIER} is missing, which says what the runs before it learnt from.",
