@@ -24,8 +24,10 @@ INTENDED_USE = (
 _FIGURES = {
     "melanoma_auroc": "melanoma: AUROC",
     "melanoma_average_precision": "melanoma: average precision",
-    "sensitivity@{point}": "melanoma: sensitivity at {point}",
-    "specificity@{point}": "melanoma: specificity at {point}",
+    "sensitivity@{point}": "melanoma: sensitivity at {point}, images",
+    "specificity@{point}": "melanoma: specificity at {point}, images",
+    "lesion_sensitivity@{point}": "melanoma: sensitivity at {point}, lesions",
+    "lesion_specificity@{point}": "melanoma: specificity at {point}, lesions",
     "melanoma_calibration_error": "melanoma: calibration error",
     "macro_auroc": "mean AUROC of the classes",
     "balanced_accuracy": "balanced accuracy of the classes present",
