@@ -108,7 +108,7 @@ def test_several_runs_are_gone_on_with_from_the_mean_of_their_weights(
         wanted = (first[name] + second[name]) / 2 if value.is_floating_point() else first[name]
         torch.testing.assert_close(value, wanted)
     assert not torch.equal(first["head.weight"], second["head.weight"])
-    assert soup.facts["pretrained"] == f"none, then the mean of the runs {earlier.name}, further"
+    assert soup.facts["pretrained"] == f"none, seed 1, then the mean of the runs {earlier.name}, further"
     before = [case for folder in folders for case in load_run(Path(folder)).learnt]
     assert {case.image_id for case in soup.learnt} == {case.image_id for case in before}
 
@@ -116,8 +116,16 @@ def test_several_runs_are_gone_on_with_from_the_mean_of_their_weights(
     facts = json.loads((further / "run.json").read_text())
     (tmp_path / "stranger" / "run.json").write_text(json.dumps(facts | {"pretrained": "timm elsewhere"}))
     strange = changed(recipe, model={"start_from": (str(earlier), str(tmp_path / "stranger"))})
-    with pytest.raises(RecipeError, match=r"came from none, stranger from timm elsewhere"):
+    with pytest.raises(RecipeError, match=r"came from none, seed 1, stranger from timm elsewhere"):
         starts_of(strange, divide(cases, None))
+
+    shutil.copytree(further, tmp_path / "sibling")
+    text = (further / "recipe.toml").read_text()
+    assert "seed = 1" in text
+    (tmp_path / "sibling" / "recipe.toml").write_text(text.replace("seed = 1", "seed = 2"))
+    random = changed(recipe, model={"start_from": (str(earlier), str(tmp_path / "sibling"))})
+    with pytest.raises(RecipeError, match=r"came from none, seed 1, sibling from none, seed 2: the mean"):
+        starts_of(random, divide(cases, None))
 
 
 @pytest.mark.parametrize("name", ["cases.csv", "run.json", "best.ckpt"])

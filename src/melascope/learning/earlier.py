@@ -140,8 +140,9 @@ def _then(starts: Sequence[Run]) -> str:
 
 
 def _root(run: Run) -> str:
-    """Where the first weights of the first run came from."""
-    return str(run.facts["pretrained"]).partition(_THEN)[0]
+    """Where the first weights of the first run came from; random ones are told apart by their seed."""
+    root = str(run.facts["pretrained"]).partition(_THEN)[0]
+    return f"none, seed {run.recipe.train.seed}" if root == "none" else root
 
 
 def _first(part: ModelPart) -> str:
