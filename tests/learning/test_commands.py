@@ -49,7 +49,15 @@ def test_from_a_recipe_to_an_assessment(here: Path, melascope_cli: Callable, cas
 def test_a_folder_that_is_no_run_is_not_exported(here: Path, melascope_cli: Callable, out: list[str]) -> None:
     exported = melascope_cli("export", "runs/absent", *out)
     assert exported.status == 2
+    assert "runs/absent: there is no such folder" in exported.err.replace("\n", " ")
+    (here / "runs" / "absent").mkdir(parents=True)
+    exported = melascope_cli("export", "runs/absent", *out)
     assert "runs/absent: recipe.toml is missing; this is no finished run" in exported.err.replace("\n", " ")
+
+
+def test_a_name_that_no_bundle_can_have_is_refused_at_once(here: Path, melascope_cli: Callable) -> None:
+    exported = melascope_cli("export", "runs/absent", "--name", "a/b")
+    assert (exported.status, "--name is 'a/b'" in exported.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +67,7 @@ def test_a_folder_that_is_no_run_is_not_exported(here: Path, melascope_cli: Call
         (["absent.toml", "--cases", "cases.csv"], 4, "absent.toml"),
         (["tiny.toml", "--cases", "absent.csv"], 4, "absent.csv"),
         (["tiny.toml", "--cases", "cases.csv", "--set", "train.epoch=3"], 4, "train.epoch"),
-        (["tiny.toml", "--cases", "cases.csv", "--fold", "7"], 4, "--fold"),
+        (["tiny.toml", "--cases", "cases.csv", "--fold", "7"], 4, "There is no fold '7'"),
         (["tiny.toml", "--cases", "cases.csv", "--devices", "many"], 2, "--devices"),
         (["tiny.toml", "--cases", "cases.csv", "--resume"], 2, "no run to resume"),
     ],

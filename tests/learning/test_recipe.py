@@ -24,6 +24,21 @@ def test_recipes_of_the_project_are_valid_and_named_as_their_files(path: Path) -
         ({"name": "x", "preprocess": {"size_px": 20}}, "size_px is 20"),
         ({"name": "x", "preprocess": {"colour": "grayscale"}}, "grayscale"),
         ({"name": "x", "train": {"epochs": 0}}, "train.epochs"),
+        ({"name": "x", "train": {"epochs": -1}}, "train.epochs is -1: input should be"),
+        ({"name": "x", "train": {"seed": 2**32}}, "train.seed is 4294967296"),
+        ({"name": "x", "train": {"epoch": 3}}, "no key train.epoch; is train.epochs meant"),
+        ({"name": "x", "train": {"epochs": 3}, "optim": {"freeze_epochs": 3}}, "freeze_epochs is 3 of 3"),
+        ({"name": "x", "train": {"epochs": 3}, "optim": {"warmup_epochs": 3}}, "warmup_epochs is 3.0 of 3"),
+        ({"name": "x", "augment": {"stretch": 0.5}}, "augment.stretch is 0.5"),
+        ({"name": "x", "model": {"dropout": 1}}, "model.dropout is 1"),
+        ({"name": "x", "model": {"zooms": [0.7, 0.7]}}, "model.zooms: 0.7 is named twice"),
+        ({"name": "x", "model": {"start_from": ["a", "a"]}}, "'a' is named twice"),
+        ({"name": "x", "model": {"backbone": "simple_cnn"}}, "model.weights is 'timm'"),
+        (
+            {"name": "x", "model": {"backbone": "simple_cnn", "weights": "none", "keep_stages": 2}},
+            "keep_stages is 2",
+        ),
+        ({"name": "x", "distillation": {"teachers": ["a"], "weight": 0}}, "teachers teach nothing"),
         ({"name": "x", "train": {"size_px": 160, "first_size_px": 192}}, "train.first_size_px is 192"),
         ({"name": "x", "augment": {"zoom": [1.2, 0.5]}}, "augment.zoom"),
         ({"name": "x", "model": {"classes": ["NV", "BCC"]}}, "MEL"),
@@ -36,6 +51,12 @@ def test_recipes_of_the_project_are_valid_and_named_as_their_files(path: Path) -
 def test_a_bad_value_is_refused_by_name(values: dict[str, object], named: str) -> None:
     with pytest.raises(RecipeError, match=named.replace(".", r"\.")):
         parse_recipe(values, name="bad.toml")
+
+
+def test_a_wrong_item_is_told_once() -> None:
+    with pytest.raises(RecipeError) as refused:
+        parse_recipe({"name": "x", "model": {"zooms": [2.0]}}, name="bad.toml")
+    assert str(refused.value).count("zooms") == 1
 
 
 @pytest.mark.parametrize(

@@ -89,12 +89,16 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(inner)
 
 
+#: What a bundle may be called.
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+
+
 class Manifest(_Strict):
     """See the class's fields; `files` lists every file of the bundle but the manifest itself."""
 
     schema_version: Literal[2]
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*@[0-9a-f]{12}$")  #: name@digest, see `store.bundle_id`
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=NAME)
     created: AwareDatetime
     classes: tuple[Diagnosis, ...]
     architecture: Architecture
@@ -102,6 +106,7 @@ class Manifest(_Strict):
     calibration: Calibration
     operating_points: tuple[OperatingPoint, ...]
     default_operating_point: str
+    fitted_on: tuple[str, ...] | None = None  #: splits that all these were fitted on; None: not recorded
     conformal: ConformalSets | None = None  #: None: prediction sets are not promised
     novelty: NoveltyLimits | None = None  #: None: no telling whether an image is like those learnt from
     training: TrainingData

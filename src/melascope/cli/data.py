@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -199,8 +199,11 @@ def split(
     seed: int,
     fixed: tuple[str, ...],
     report: Path | None,
-) -> None:
-    """Deal cases into parts: stratified by diagnosis, grouped by patient, lesion and duplicates."""
+) -> int:
+    """Deal cases into parts: stratified by diagnosis, grouped by patient, lesion and duplicates.
+
+    Without --audit it looks for copies itself, and exits with 3 if there are files that cannot be read.
+    """
     from melascope.datasets.audit import find_clusters, read_clusters
     from melascope.datasets.leaks import check_split, refuse_leaks
     from melascope.datasets.split import split_cases
@@ -208,14 +211,30 @@ def split(
 
     shares = _shares(fractions) if fractions else None
     cases = read_cases(table)
+    unreadable: Mapping[str, str] = {}
     if report is not None:
         clusters = read_clusters(report, cases)
     else:
         with ExitStack() as bars:
-            clusters = find_clusters(cases, progress=_bars(bars))
+            clusters, unreadable = find_clusters(cases, progress=_bars(bars))
     dealt = split_cases(cases, fractions=shares, folds=folds, seed=seed, clusters=clusters, fixed=fixed)
     refuse_leaks(check_split(dealt, clusters))
     _write(dealt, out)
+    joined = [
+        new for old, new in zip(cases, dealt, strict=True) if new.split in fixed and old.split != new.split
+    ]
+    if joined:
+        named = ", ".join(f"{case.image_id} to {case.split}" for case in joined[:10])
+        click.echo(
+            f"{len(joined)} images are of a patient or lesion of a fixed part, or copies of its images, and joined it: "
+            f"{named}{', ...' if len(joined) > 10 else ''}."
+        )
+    for image_id, fault in list(unreadable.items())[:10]:
+        click.echo(f"{image_id}: {fault}", err=True)
+    if unreadable:
+        click.echo(f"{len(unreadable)} images cannot be read: copies of them were not looked for.", err=True)
+        return 3
+    return 0
 
 
 @command.command("join-folds")

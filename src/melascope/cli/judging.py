@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from melascope.bundle.catalogue import load_bundle
+from melascope.bundle.manifest import Manifest
 from melascope.cli.image_files import printable
 from melascope.cli.useless_points import warn_of_useless_points
 from melascope.datasets.leaks import check_split
@@ -29,7 +30,7 @@ from melascope.evaluation.holdout import (
     ALL,
     check_no_leak,
     check_unseen,
-    fit_decision,
+    fit_decision_on,
     rows_of_split,
     splits_named,
 )
@@ -135,7 +136,12 @@ def _candidate(path: Path, plan: Plan) -> _Candidate:
     if run is not None:
         checks.append(partial(_check_trained_split, run))
     if plan.bundle is not None:
-        checks.append(partial(check_unseen, rows))
+        manifest = load_bundle(plan.bundle).manifest
+        if run is not None:
+            _check_made_of(manifest, run)
+        # Of bundles that do not say it, "test" may have been fitted on too.
+        fitted_on = ("test",) if manifest.fitted_on is None else manifest.fitted_on
+        checks.append(partial(check_unseen, rows, fitted_on=fitted_on, sources=manifest.training.sources))
     excused = _excused(checks, plan.allow_leak)
     trained = None if run is None else _audit_override(run)
     fitted = _fitted(predictions, plan)
@@ -154,6 +160,8 @@ def _run_of(path: Path) -> Path | None:
     folder = path if path.is_dir() else path.parent
     if not path.is_dir() and not (path.name == _PREDICTIONS and (folder / _FACTS).is_file()):
         return None
+    if not folder.exists():
+        raise UsageError(f"{folder}: there is no such folder.", remedy="Name the folder of a finished run.")
     for name in (_PREDICTIONS, _CASES, _FACTS):
         if not (folder / name).is_file():
             raise UsageError(
@@ -174,22 +182,41 @@ def _check_trained_split(run: Path) -> None:
         )
 
 
+def _check_made_of(manifest: Manifest, run: Path) -> None:
+    """Refuse to judge a run by the decision of a bundle that was not made of it."""
+    of_run = (_fact(run, "parameters"), _fact(run, "training", "fingerprint"))
+    if of_run != (manifest.architecture.parameters, manifest.training.fingerprint):
+        raise UsageError(
+            f"{run}: the bundle {manifest.id} was not made of this run; "
+            "its thresholds promise nothing for another network.",
+            remedy="Leave --bundle out, or name the bundle that was exported from this run.",
+        )
+
+
 def _audit_override(run: Path) -> str | None:
-    """The reason that was given for training on a split that leaks.
+    """The reason that was given for training on a split that leaks."""
+    reason = _fact(run, "training", "audit_override")
+    return None if reason is None else f"trained on a split that leaks: {reason}"
+
+
+def _fact(run: Path, *keys: str) -> Any:
+    """What `run.json` has under these keys.
 
     Raises
     ------
     TableError
-        `run.json` is not what training writes.
+        It is not what training writes.
     """
     try:
-        reason = json.loads((run / _FACTS).read_text(encoding="utf-8"))["training"]["audit_override"]
+        value = json.loads((run / _FACTS).read_text(encoding="utf-8"))
+        for key in keys:
+            value = value[key]
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise TableError(
             f"{run / _FACTS}: does not say how the model was trained ({fault!r}).",
             remedy="Name the folder of a run as `melascope train` left it.",
         ) from fault
-    return None if reason is None else f"trained on a split that leaks: {reason}"
+    return value
 
 
 def _excused(checks: Iterable[Callable[[], None]], allow_leak: str | None) -> str | None:
@@ -222,11 +249,10 @@ def _fitted(predictions: Predictions, plan: Plan) -> Fitted:
             raise UsageError(
                 f"The rows to judge (split {plan.split}) hold rows that calibration is fitted on "
                 f"(split {fitting}).",
-                remedy="Judge another split, take the calibration from a bundle with --bundle, "
-                "or fit and judge in turn with --cross-fit 5.",
+                remedy="Judge another split, or fit and judge in turn with --cross-fit 5.",
             )
         origin = f"fitted on the split “{fitting}” of the same file"
-    decision = fit_decision(rows_of_split(predictions, fitting))
+    decision = fit_decision_on(predictions, fitting)
     return Fitted(
         calibration=decision.calibration,
         operating_points=decision.operating_points,

@@ -71,6 +71,7 @@ def command(
     from melascope.learning.fit import RunOptions, fit
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are advertisements
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # between Lightning and torch
     cases = read_cases(table)

@@ -109,10 +109,12 @@ def cluster_duplicates(exact: Sequence[Sequence[str]], near: Sequence[NearDuplic
     return {image_id: groups.of(image_id) for pair in pairs for image_id in pair}
 
 
-def find_clusters(cases: Sequence[Case], *, progress: StageProgress) -> dict[str, str]:
-    """The duplicate clusters alone, see `Audit.clusters`; unreadable images are in none."""
-    exact, near, _ = _duplicates(cases, progress)
-    return cluster_duplicates(exact, near)
+def find_clusters(
+    cases: Sequence[Case], *, progress: StageProgress
+) -> tuple[dict[str, str], Mapping[str, str]]:
+    """The duplicate clusters alone, see `Audit.clusters`; and the unreadable images, which are in none."""
+    exact, near, prints = _duplicates(cases, progress)
+    return cluster_duplicates(exact, near), prints.unreadable
 
 
 def images_digest(cases: Sequence[Case]) -> str:

@@ -70,6 +70,10 @@ def join_folds(run_folders: Sequence[Path]) -> tuple[Predictions, list[str]]:
 
 def _cases(run_folder: Path) -> list[Case]:
     """The split case table that a run was trained on."""
+    if not run_folder.exists():
+        raise UsageError(
+            f"{run_folder}: there is no such folder.", remedy="Name the folders of finished runs."
+        )
     for name in ("predictions.csv", "cases.csv", "run.json"):
         if not (run_folder / name).is_file():
             raise UsageError(

@@ -43,11 +43,19 @@ def split_cases(
     Raises
     ------
     UsageError
-        Neither or both of `fractions` and `folds`, shares that do not sum to 1, or more parts than groups.
+        Neither or both of `fractions` and `folds`, shares that do not sum to 1, more parts than groups, a fixed split
+        that no case is of.
     LeakError
         A group holds cases of two fixed splits.
     """
     shares = _shares(fractions, folds)
+    found = Counter(case.split or "(none)" for case in cases)
+    if absent := set(fixed) - found.keys():
+        listed = ", ".join(f"{name} ({n})" for name, n in found.most_common())
+        raise UsageError(
+            f"No case is of the split {min(absent)!r}, which is to stay as it is; found {listed}.",
+            remedy="Fix splits that the case table has: cases that are not fixed are dealt, and trained on.",
+        )
     members: dict[str, list[Case]] = defaultdict(list)
     ordered = sorted(cases, key=lambda case: case.image_id)  # sums of floats depend on their order
     for case, group in zip(ordered, group_cases(ordered, clusters), strict=True):

@@ -254,7 +254,8 @@ def fit_limits(
     if foreign * (len(images_L) + 1) < 1:
         raise MelascopeError(
             f"There are {len(images_L)} calibration lesions; so few cannot promise {foreign:.1%} false alarms.",
-            remedy=f"Calibrate on at least {math.ceil(1 / foreign) - 1} lesions.",
+            remedy=f"Calibrate on at least {math.ceil(1 / foreign) - 1} lesions, or do without a novelty model "
+            "(`melascope export --without-novelty`).",
         )
     falling_N = np.argsort(-np.asarray(score_N, dtype=np.float64), kind="stable")
     score_N = np.asarray(score_N, dtype=np.float64)[falling_N]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -107,27 +108,45 @@ def check_no_leak(predictions: Predictions) -> None:
         )
 
 
-def check_unseen(rows: Predictions) -> None:
-    """Refuse rows of splits that models learn from or are fitted on: train, val, and numbered folds.
+def check_unseen(rows: Predictions, *, fitted_on: Collection[str], sources: Collection[str]) -> None:
+    """Refuse rows that a bundle may have seen: of the splits train, val and numbered folds, of those its decision was
+    fitted on, and rows of no split from a dataset that it was trained on.
 
-    Of a bundle it is not known which lesions it has seen; the names of the splits are what there is to go by.
+    Of a bundle it is not known which lesions it has seen; the names of splits and datasets are what there is to go by.
+
+    Parameters
+    ----------
+    fitted_on
+        Splits that the bundle's decision was fitted on.
+    sources
+        Datasets that it was trained on.
 
     Raises
     ------
     LeakError
-        Naming those splits.
+        Naming those splits and datasets.
     """
+    fitted = {*_LEARNT_FROM, *fitted_on}
     seen = Counter(
-        case.split
+        case.split or f"no split, from {case.source}"
         for case in rows.cases
-        if case.split and (case.split in _LEARNT_FROM or case.split.isdecimal())
+        if (case.split in fitted or case.split.isdecimal() if case.split else case.source in sources)
     )
     if seen:
         listed = ", ".join(f"{name}: {n}" for name, n in sorted(seen.items()))
         raise LeakError(
-            f"Of the rows to judge, some are of splits that models are trained or fitted on ({listed}).",
-            remedy="Judge --split test, or say with --allow-leak why the bundle has not seen these.",
+            f"Of the rows to judge, some are such as the bundle was trained or fitted on ({listed}).",
+            remedy="Judge rows of another split, or say with --allow-leak why the bundle has not seen these.",
         )
+
+
+def fit_decision_on(predictions: Predictions, split: str) -> FittedDecision:
+    """`fit_decision` on the rows of a split, which its errors name."""
+    rows = rows_of_split(predictions, split)
+    try:
+        return fit_decision(rows)
+    except MelascopeError as fault:
+        raise MelascopeError(f"Split {split}: {fault.message}", remedy=fault.remedy) from fault
 
 
 def fit_decision(

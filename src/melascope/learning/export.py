@@ -25,7 +25,7 @@ from melascope.evaluation.holdout import (
     ALL,
     FittedDecision,
     check_no_leak,
-    fit_decision,
+    fit_decision_on,
     rows_of_split,
     splits_named,
 )
@@ -204,7 +204,7 @@ def _fields(
     precision: Precision = "float32",
 ) -> dict[str, Any]:
     """The manifest's fields, but for novelty and the time."""
-    decision = fit_decision(rows_of_split(run.predictions, calibrate_on))
+    decision = fit_decision_on(run.predictions, calibrate_on)
     measurements = [
         _measurement(
             run.predictions, split, decision, calibrate_on=calibrate_on, path=path, n_bootstrap=n_bootstrap
@@ -228,6 +228,7 @@ def _fields(
         "calibration": decision.calibration,
         "operating_points": decision.operating_points,
         "default_operating_point": "sensitivity-95",
+        "fitted_on": tuple(sorted(splits_named(calibrate_on))),
         "conformal": decision.conformal,
         "novelty": None,
         "training": TrainingData(
@@ -271,7 +272,7 @@ def _measurement(
 ) -> Measurement:
     others = "+".join(sorted(splits_named(calibrate_on) - {split}))
     if split in splits_named(calibrate_on):
-        decision = fit_decision(rows_of_split(predictions, others))
+        decision = fit_decision_on(predictions, others)
     judged = judge(rows_of_split(predictions, split), decision, prior="uniform")
     with warnings.catch_warnings():
         warnings.simplefilter(

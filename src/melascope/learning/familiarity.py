@@ -103,6 +103,10 @@ def _photograph(case: Case) -> NDArray[np.uint8]:
 
 def _pictures(folder: Path) -> Iterator[Callable[[], NDArray[np.uint8]]]:
     """Those of the folder's files that are pictures melascope reads."""
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder}: there is no such folder.", remedy="Name a folder of pictures that show no lesion."
+        )
     n = 0
     for path in sorted(folder.rglob("*")):
         if not path.is_file():

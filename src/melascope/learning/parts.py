@@ -40,10 +40,19 @@ def divide(cases: Sequence[Case], fold: str | None) -> Parts:
     Raises
     ------
     TableError
-        No split at all, or nothing to train or validate on.
+        No split at all, nothing to train or validate on, or no such fold.
     """
     if all(case.split is None for case in cases):
         raise TableError("The case table has no split.", remedy="Make one with `melascope data split`.")
+    folds = sorted({case.split for case in cases if case.split and case.split.isdigit()}, key=int)
+    if fold is not None and fold not in folds:
+        raise TableError(
+            f"There is no fold {fold!r}; "
+            + (f"the folds are {', '.join(folds)}." if folds else "the case table has none."),
+            remedy="Name one of them."
+            if folds
+            else "Leave --fold out, or make folds with `melascope data split --folds 5`.",
+        )
     train, val = trained_on(cases, fold), validated_on(cases, fold)
     if not train or not val:
         found = ", ".join(
@@ -51,7 +60,9 @@ def divide(cases: Sequence[Case], fold: str | None) -> Parts:
         )
         raise TableError(
             f"There are {len(train)} cases to train on and {len(val)} to validate on (splits: {found}).",
-            remedy="Give both splits `train` and `val`, or name a fold with --fold.",
+            remedy="Give both splits `train` and `val`."
+            if fold is None and not folds
+            else "Name one of the folds with --fold; a cross-validation needs two or more.",
         )
     trained = {case.image_id for case in (*train, *val)}
     rest = tuple(case for case in cases if case.split and case.image_id not in trained)

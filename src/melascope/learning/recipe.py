@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from melascope.domain.diagnosis import ISIC2018_CLASSES, Diagnosis
 from melascope.errors import RecipeError, UsageError
@@ -23,6 +25,12 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+def _distinct(values: tuple[object, ...]) -> tuple[object, ...]:
+    if repeated := [value for n, value in enumerate(values) if value in values[:n]]:
+        raise ValueError(f"{repeated[0]!r} is named twice")
+    return values
+
+
 class ModelPart(_Part):
     """The network."""
 
@@ -35,7 +43,7 @@ class ModelPart(_Part):
     several that came from the same first weights, their mean is taken (Wortsman et al., ICML 2022)."""
     classes: tuple[Diagnosis, ...] = ISIC2018_CLASSES
     """What the softmax head tells apart, in this order; must hold MEL."""
-    dropout: Fraction = 0.2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Dropout before the last layer."""
     drop_path: Fraction = 0.0
     """Stochastic depth of the backbone, where timm offers it."""
@@ -56,6 +64,27 @@ class ModelPart(_Part):
     def _one_folder_or_more(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("start_from", "zooms")
+    @classmethod
+    def _each_once(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        return _distinct(value)
+
+    @model_validator(mode="after")
+    def _our_own_network_is_plain(self) -> ModelPart:
+        if self.backbone == "simple_cnn":
+            for name, plain in (
+                ("weights", "none"),
+                ("keep_stages", None),
+                ("drop_path", 0),
+                ("stem_norm", False),
+            ):
+                if (value := getattr(self, name)) != plain:
+                    raise ValueError(
+                        f"model.{name} is {value!r}, which simple_cnn does not have"
+                        + ('; say model.weights = "none"' if name == "weights" else "")
+                    )
+        return self
+
 
 class AugmentPart(_Part):
     """Random changes of a training image. Dermoscopy has no up or down, and no two dermatoscopes frame alike."""
@@ -64,7 +93,7 @@ class AugmentPart(_Part):
     """Any rotation and mirror image."""
     zoom: Range = (0.6, 1.2)
     """Side of the part that is seen, as a share of the image's short side, log-uniform; above 1 shows borders."""
-    stretch: Positive = 1.15
+    stretch: Annotated[float, Field(ge=1, le=3)] = 1.15
     """Largest change of aspect, as a factor."""
     shift: Fraction = 1.0
     """How far the part seen may leave the centre, as a share of the room there is."""
@@ -120,6 +149,12 @@ class DistillationPart(_Part):
     teachers: tuple[str, ...] = ()
     """Folders of earlier runs that have not learnt from what this one is judged by; a case is taught by those of them
     that have not learnt from its lesion, or by all if every one has. None: labels alone. Without mixup and cutmix."""
+
+    @field_validator("teachers")
+    @classmethod
+    def _each_once(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        return _distinct(value)
+
     weight: Fraction = 0.5
     """Share of the teachers in the loss; the rest is the labels'."""
     temperature: Positive = 2.0
@@ -171,7 +206,7 @@ class TrainPart(_Part):
     """What the best checkpoint and early stopping go by."""
     patience: int = Field(default=5, ge=1)
     """Epochs without improvement after which training stops."""
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, lt=2**32)
     compile: bool = False
     """`torch.compile` the network."""
 
@@ -215,6 +250,17 @@ class Recipe(_Part):
             )
         if self.augment.zoom[0] > self.augment.zoom[1]:
             raise ValueError("augment.zoom must be (smallest, largest)")
+        if self.train.epochs and self.optim.freeze_epochs >= self.train.epochs:
+            raise ValueError(
+                f"optim.freeze_epochs is {self.optim.freeze_epochs} of {self.train.epochs} epochs; to learn the head "
+                "alone, say optim.backbone_lr_factor = 0"
+            )
+        if self.train.epochs and self.optim.warmup_epochs >= self.train.epochs:
+            raise ValueError(
+                f"optim.warmup_epochs is {self.optim.warmup_epochs} of {self.train.epochs} epochs"
+            )
+        if self.distillation.teachers and not (self.train.epochs and self.distillation.weight):
+            raise ValueError("distillation.teachers teach nothing with train.epochs or distillation.weight 0")
         return self
 
     @property
@@ -246,7 +292,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         ) from fault
     for override in overrides:
         _apply(values, override)
-    return parse_recipe(values, name=str(path))
+    return parse_recipe(
+        values, name=f"{path} with {' '.join(f'--set {o}' for o in overrides)}" if overrides else str(path)
+    )
 
 
 def parse_recipe(values: dict[str, object], *, name: str) -> Recipe:
@@ -254,15 +302,33 @@ def parse_recipe(values: dict[str, object], *, name: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as fault:
-        found = "; ".join(
-            f"{'.'.join(str(part) for part in error['loc']) or 'recipe'}: {error['msg']}"
-            for error in fault.errors()
-        )
+        found = "; ".join(_told(error) for error in fault.errors() if not _follows(error, fault.errors()))
         raise RecipeError(
             f"{name}: {found}.", remedy="`melascope train --help-recipe` lists every key."
         ) from None
     except UsageError as fault:
         raise RecipeError(f"{name}: {fault.message}", remedy=fault.remedy) from None
+
+
+def _follows(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """A list is "too short" where items of it are wrong; these are what is to be told."""
+    where = error["loc"]
+    return error["type"] == "too_short" and any(
+        other["loc"][: len(where)] == where and len(other["loc"]) > len(where) for other in errors
+    )
+
+
+def _told(error: ErrorDetails) -> str:
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] == "value_error":  # our own sentences
+        sentence = error["msg"].removeprefix("Value error, ")
+        return f"{key}: {sentence}" if len(error["loc"]) > 1 else sentence
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(key, [known for known, _, _ in describe_keys()], n=1)
+        return f"there is no key {key}" + (f"; is {near[0]} meant?" if near else "")
+    return f"{key} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def _apply(values: dict[str, object], override: str) -> None:

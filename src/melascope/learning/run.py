@@ -55,6 +55,8 @@ class Run:
 
 def check_finished(folder: Path) -> None:
     """Raise a UsageError if a file of a finished run is missing."""
+    if not folder.exists():
+        raise UsageError(f"{folder}: there is no such folder.", remedy="Name the folder of a finished run.")
     for name in ("recipe.toml", "best.ckpt", "predictions.csv", "cases.csv", "run.json"):
         if not (folder / name).exists():
             raise UsageError(

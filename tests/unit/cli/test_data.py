@@ -41,6 +41,17 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
+def test_an_image_that_is_gone_is_named_when_it_is_dealt(folders: Path, tmp_path: Path) -> None:
+    cases, dealt = tmp_path / "cases.csv", tmp_path / "split.csv"
+    succeed("import", "folders", folders, "--out", cases)
+    (folders / "NV" / "01.png").unlink()
+    result = CliRunner().invoke(
+        command, ["split", str(cases), "--folds", "3", "--out", str(dealt)], standalone_mode=False
+    )
+    assert (result.return_value, "NV/01.png: " in result.stderr) == (3, True)
+    assert len(read_cases(dealt)) == 31
+
+
 def test_import_split_audit(folders: Path, tmp_path: Path) -> None:
     cases, dealt = tmp_path / "cases.csv", tmp_path / "split.csv"
     assert "NV" in succeed("import", "folders", folders, "--out", cases)

@@ -166,8 +166,19 @@ def test_a_run_that_does_not_say_how_it_was_trained_is_refused(run_folder, text)
     assert "how the model was trained" in refuse(TableError, run_folder)
 
 
-def test_a_bundle_gives_calibration_and_thresholds_for_every_row(run_folder, tiny_bundle_path):
-    everything = (run_folder, "--bundle", tiny_bundle_path, "--split", "all", "--bootstrap", 0)
+@pytest.fixture
+def bundle_of_run(run_folder, tmp_path, make_bundle):
+    """A bundle that was made of the run, its decision fitted on "val"."""
+    made = make_bundle(tmp_path / "mine.zip", fitted_on=("val",)).manifest
+    facts = json.loads((run_folder / "run.json").read_text())
+    facts["parameters"] = made.architecture.parameters
+    facts["training"]["fingerprint"] = made.training.fingerprint
+    (run_folder / "run.json").write_text(json.dumps(facts))
+    return tmp_path / "mine.zip"
+
+
+def test_a_bundle_gives_calibration_and_thresholds_for_every_row(run_folder, bundle_of_run):
+    everything = (run_folder, "--bundle", bundle_of_run, "--split", "all", "--bootstrap", 0)
     assert "(val: 200)" in refuse(LeakError, *everything)
     result = invoke(*everything, "--allow-leak", "the bundle is older than these")
     assert result.exit_code == 0, result.output
@@ -175,16 +186,54 @@ def test_a_bundle_gives_calibration_and_thresholds_for_every_row(run_folder, tin
     told = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
     assert told["metrics"]["n_images"] == 400
     assert "bundle" in told["fitted"]["origin"]
-    refuse(UsageError, run_folder, "--bundle", tiny_bundle_path, "--calibrate-on", "val")
-    assert invoke(run_folder, "--bundle", tiny_bundle_path, "--bootstrap", 0).exit_code == 0
+    refuse(UsageError, run_folder, "--bundle", bundle_of_run, "--calibrate-on", "val")
+    assert invoke(run_folder, "--bundle", bundle_of_run, "--bootstrap", 0).exit_code == 0
     assert override(run_folder) is None
 
 
-def test_a_bundle_of_other_classes_is_refused(run_folder, tiny_bundle_path):
+@pytest.mark.parametrize("fitted_on", [("test", "val"), None])
+def test_rows_that_a_bundle_was_or_may_have_been_fitted_on_are_refused(
+    run_folder, bundle_of_run, make_bundle, fitted_on
+):
+    make_bundle(bundle_of_run, fitted_on=fitted_on)
+    assert "(test: 200)" in refuse(LeakError, run_folder, "--bundle", bundle_of_run)
+
+
+def test_rows_of_no_split_from_a_dataset_that_the_bundle_learnt_from_are_refused(
+    run_folder, tiny_bundle_path
+):
+    table = run_folder.parent / "mine.csv"
+    rows = read_predictions(run_folder / "predictions.csv")
+
+    def judge_rows(source):
+        cases = tuple(replace(case, split=None, source=source) for case in rows.cases)
+        write_predictions(replace(rows, cases=cases), table)
+        return table, "--bundle", tiny_bundle_path, "--split", "all", "--bootstrap", 0
+
+    assert "(no split, from drawn: 400)" in refuse(LeakError, *judge_rows("drawn"))
+    assert invoke(*judge_rows("mine")).exit_code == 0
+
+
+def test_a_bundle_promises_nothing_for_another_network(run_folder, bundle_of_run):
+    facts = json.loads((run_folder / "run.json").read_text())
+    (run_folder / "run.json").write_text(json.dumps(facts | {"parameters": facts["parameters"] + 1}))
+    assert "was not made of this run" in refuse(UsageError, run_folder, "--bundle", bundle_of_run)
+
+
+def test_a_split_of_too_few_melanomas_is_named(run_folder):
+    rows = read_predictions(run_folder / "predictions.csv")
+    few = [n for n, case in enumerate(rows.cases) if not (case.split == "val" and case.melanoma)]
+    write_predictions(
+        rows.where([n in set(few) for n in range(len(rows.cases))]), run_folder / "predictions.csv"
+    )
+    assert str(refuse(MelascopeError, run_folder)).startswith("Split val: ")
+
+
+def test_a_bundle_of_other_classes_is_refused(run_folder, bundle_of_run):
     whole = read_predictions(run_folder / "predictions.csv")
     fewer = replace(whole, classes=whole.classes[:6], logits_NC=whole.logits_NC[:, :6])
     write_predictions(fewer, run_folder / "predictions.csv")
-    assert "VASC" in refuse(UsageError, run_folder, "--bundle", tiny_bundle_path)
+    assert "VASC" in refuse(UsageError, run_folder, "--bundle", bundle_of_run)
 
 
 def test_official_scores_of_a_submission(tmp_path):

@@ -82,7 +82,7 @@ def test_every_kind_of_copy_is_found_and_no_look_alike(save: Callable[..., Case]
     assert partners == {"original", *COPIES}
     assert set(found.clusters) == {"original", *COPIES}
     assert set(found.clusters.values()) == {"cropped"}, "named by the smallest id"
-    assert find_clusters(cases, progress=quiet) == found.clusters
+    assert find_clusters(cases, progress=quiet) == (found.clusters, found.unreadable)
 
 
 def test_a_copy_across_splits_leaks_and_a_split_by_clusters_does_not(save: Callable[..., Case]) -> None:

@@ -88,6 +88,12 @@ def test_seeds_differ_and_repeat() -> None:
     assert one != splits(split_cases(cases, fractions=PARTS, seed=2))
 
 
+def test_a_fixed_split_that_is_not_there_is_refused() -> None:
+    cases = [replace(case, split="isic2018-val") for case in drawn(10)]
+    with pytest.raises(UsageError, match=r"'isic2018_val'.* found isic2018-val \(10\)"):
+        split_cases(cases, folds=2, seed=0, fixed=["isic2018_val"])
+
+
 def test_fixed_cases_stay_and_draw_their_kin_with_them() -> None:
     cases = drawn(200)
     cases[0] = replace(cases[0], split="test", lesion_id="HAM_1")

@@ -51,11 +51,12 @@ def test_an_id_that_datasets_share_leaks_across_them(simulated):
 
 
 def test_splits_that_models_learn_from_are_told(simulated):
-    check_unseen(rows_of_split(simulated(60), "test"))
-    check_unseen(simulated(10, split="holdout"))
-    for split in ("train", "val", "0", "12"):
+    seen = {"fitted_on": ("clinic",), "sources": ()}
+    check_unseen(rows_of_split(simulated(60), "test"), **seen)
+    check_unseen(simulated(10, split="holdout"), **seen)
+    for split in ("train", "val", "0", "12", "clinic"):
         with pytest.raises(LeakError, match=rf"\({split}: "):
-            check_unseen(simulated(10, split=split))
+            check_unseen(simulated(10, split=split), **seen)
 
 
 def test_splits_are_told_by_name(simulated):
