@@ -23,7 +23,7 @@ def trained_on(cases: Sequence[Case], fold: str | None) -> tuple[Case, ...]:
     """The cases that a run learns from."""
     if fold is None:
         return tuple(case for case in cases if case.split == "train")
-    return tuple(case for case in cases if (case.split or "").isdigit() and case.split != fold)
+    return tuple(case for case in cases if (case.split or "").isdecimal() and case.split != fold)
 
 
 def validated_on(cases: Sequence[Case], fold: str | None) -> tuple[Case, ...]:
@@ -44,7 +44,7 @@ def divide(cases: Sequence[Case], fold: str | None) -> Parts:
     """
     if all(case.split is None for case in cases):
         raise TableError("The case table has no split.", remedy="Make one with `melascope data split`.")
-    folds = sorted({case.split for case in cases if case.split and case.split.isdigit()}, key=int)
+    folds = sorted({case.split for case in cases if case.split and case.split.isdecimal()}, key=int)
     if fold is not None and fold not in folds:
         raise TableError(
             f"There is no fold {fold!r}; "
