@@ -76,7 +76,6 @@ def test_timm_backbones_give_a_feature_map(name: str, n_features: int) -> None:
         (ModelPart(backbone="vit_tiny_patch16_224", weights="none"), "vit_tiny"),
         (ModelPart(backbone="resnet18", weights="none", keep_stages=2), "keep_stages"),
         (ModelPart(backbone="resnet18", weights="none", stem_norm=True), "stem_norm"),
-        (ModelPart(backbone="simple_cnn", weights="x.safetensors"), "simple_cnn"),
     ],
 )
 def test_what_cannot_be_built_is_refused_by_name(part: ModelPart, named: str) -> None:

@@ -367,10 +367,22 @@ def test_cases_are_divided_by_split_or_by_fold(cases: list[Case]) -> None:
     assert parts.evaluate[len(parts.val) :] == (folded[0],)
 
 
-@pytest.mark.parametrize("fold", [None, "7"])
-def test_nothing_to_train_or_validate_on_is_an_error(cases: list[Case], fold: str | None) -> None:
-    with pytest.raises(TableError, match=r"no split|0 to validate"):
-        divide([replace(case, split=None if fold is None else "0") for case in cases], fold)
+@pytest.mark.parametrize(
+    ("split", "fold", "said"),
+    [
+        (None, None, "no split"),
+        ("train", None, "0 to validate"),
+        ("0", None, "0 cases to train on"),
+        ("0", "0", "0 cases to train on"),
+        ("0", "7", "no fold '7'; the folds are 0"),
+        ("test", "test", "no fold 'test'; the case table has none"),
+    ],
+)
+def test_nothing_to_train_or_validate_on_is_an_error(
+    cases: list[Case], split: str | None, fold: str | None, said: str
+) -> None:
+    with pytest.raises(TableError, match=said):
+        divide([replace(case, split=split) for case in cases], fold)
 
 
 def test_the_sampler_goes_by_seed_and_epoch_and_deals_to_processes() -> None:

@@ -242,11 +242,6 @@ def build_network(part: ModelPart, *, in_chans: int) -> Classifier:
         An unknown backbone, one without a feature map, or weights that do not fit it.
     """
     if part.backbone == "simple_cnn":
-        if part.weights not in ("none", "timm"):
-            raise RecipeError(
-                f"model.weights is {part.weights!r}, but simple_cnn has no weights from elsewhere.",
-                remedy="Set model.weights = 'none'.",
-            )
         simple = SimpleCnn(in_chans)
         return _classifier(simple, simple.num_features, part)
     if not timm.is_model(part.backbone):

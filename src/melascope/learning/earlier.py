@@ -146,7 +146,7 @@ def _root(run: Run) -> str:
 
 
 def _first(part: ModelPart) -> str:
-    if part.weights == "none" or part.backbone == "simple_cnn":
+    if part.weights == "none":
         return "none"
     if part.weights == "timm":
         weights = timm.get_pretrained_cfg(part.backbone)
