@@ -1,10 +1,12 @@
+import platform
+
 import pytest
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
 from melascope.learning.backbones import build_network
-from melascope.learning.cpu import widen_slow_depthwise
+from melascope.learning.cpu import computes_bfloat16, widen_slow_depthwise
 from melascope.learning.recipe import ModelPart
 
 
@@ -64,3 +66,8 @@ def test_a_backbone_has_few_of_them(backbone: str, n_slow: int) -> None:
     changed = [a is not type(b) for a, b in zip(before, network.modules(), strict=True)]
     assert sum(changed) == n_slow
     assert list(network.state_dict()) == names
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="ARM has instructions of its own for it")
+def test_no_cpu_of_short_vectors_computes_bfloat16() -> None:
+    assert not computes_bfloat16() or torch.backends.cpu.get_cpu_capability().startswith("AVX512")

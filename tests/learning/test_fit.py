@@ -24,7 +24,7 @@ from melascope.imaging.decode import decode_image
 from melascope.imaging.preprocess import preprocess
 from melascope.learning.datamodule import EpochSampler
 from melascope.learning.export import export_run
-from melascope.learning.fit import RunOptions, fit
+from melascope.learning.fit import RunOptions, fit, precision_here
 from melascope.learning.parts import divide
 from melascope.learning.quantise import N_FIRST_LEFT
 from melascope.learning.recipe import Recipe, parse_recipe
@@ -64,10 +64,28 @@ def test_a_run_writes_what_was_asked_and_learns(run_folder: Path, cases: list[Ca
     train = [case for case in cases if case.split == "train"]
     assert facts["training"]["n_images"] == len(train)
     assert facts["training"]["coarse_labels"] == sum(case.diagnosis is Diagnosis.UNK for case in train) > 0
+    assert facts["precision"] == "32-true"
     assert list((run_folder / "tensorboard").glob("events*"))
     logged = (run_folder / "logs" / "version_0" / "metrics.csv").read_text().splitlines()[0]
     for name in ("accuracy", "sensitivity", "specificity", "auroc", "balanced_accuracy"):
         assert f"val_{name}" in logged
+
+
+@pytest.mark.parametrize(
+    ("asked", "computes", "expected"),
+    [
+        ("auto", True, "bf16-mixed"),
+        ("auto", False, "32-true"),
+        ("bf16-mixed", False, "bf16-mixed"),
+        ("32-true", True, "32-true"),
+    ],
+)
+def test_a_cpu_that_only_imitates_bfloat16_is_spared_it_unless_a_recipe_insists(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, asked: str, computes: bool, expected: str
+) -> None:
+    monkeypatch.setattr("melascope.learning.fit.computes_bfloat16", lambda: computes)
+    train = recipe.train.model_copy(update={"precision": asked})
+    assert precision_here(recipe.model_copy(update={"train": train}), "cpu") == expected
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -114,7 +114,7 @@ def test_every_key_has_a_sentence_or_speaks_for_itself() -> None:
     assert {"model.backbone", "preprocess.size_px", "loss.imbalance", "train.seed", "name"} <= keys
     undescribed = [key for key, _, sentence in describe_keys() if not sentence]
     assert set(undescribed) <= {
-        "train.epochs", "train.batch_size", "train.precision", "train.seed", "optim.schedule",
+        "train.epochs", "train.batch_size", "train.seed", "optim.schedule",
     } | {key for key in keys if key.startswith("preprocess.")}  # fmt: skip
 
 

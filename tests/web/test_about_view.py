@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
-from melascope.bundle.manifest import Figure, Manifest, Measurement
+from melascope.bundle.manifest import Figure, Manifest, Measurement, Refit
 from melascope.bundle.store import Bundle
 from melascope.datasets.sources import SOURCES, are_public
 from melascope.decision.novelty import NoveltyLimits
@@ -44,6 +44,21 @@ def test_sources_are_public_only_if_all_are() -> None:
     for other in ("folders", "csv", "my clinic"):
         assert not are_public(["ham10000", other])
     assert [name for name in SOURCES if not are_public([name])] == ["folders", "csv"]
+
+
+REFIT = Refit(base="base@0123456789ab", sources={"clinic": 9}, n_images=9, n_groups=9, fingerprint="0" * 64)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_decision_that_was_fitted_anew_is_told(manifest: Manifest, language: str) -> None:
+    assert view(manifest, language).refitted is None
+    told = view(manifest, language, refit=REFIT, measurements=(measured("test"),))
+    assert "clinic" in (told.refitted or "")
+    assert "base@0123456789ab" in (told.refitted or "")
+    assert told.unseen.rows[0].head == "test"  # a split of theirs, not the maker's held-out lesions
+    assert told.leak is None
+    leaking = view(manifest, language, refit=REFIT.model_copy(update={"allowed_leak": "a drill"}))
+    assert "a drill" in (leaking.leak or "")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

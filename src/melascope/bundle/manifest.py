@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
@@ -31,6 +32,16 @@ class Figure(_Strict):
     value: float | None
     low: float | None = None
     high: float | None = None
+
+    @classmethod
+    def of(cls, value: float, low: float, high: float) -> Self:
+        """A figure as evaluation gives it, where NaN is what is undefined."""
+        return cls(
+            **{
+                name: None if math.isnan(number) else number
+                for name, number in (("value", value), ("low", low), ("high", high))
+            }
+        )
 
 
 class Measurement(_Strict):
@@ -71,6 +82,19 @@ class TrainingData(_Strict):
     teachers: tuple[str, ...] = ()  #: runs that taught the network besides the labels
 
 
+class Refit(_Strict):
+    """The cases of its user's own on which a bundle's decision was fitted anew; the network is that of `base`."""
+
+    base: str  #: id of the bundle that was refitted
+    sources: dict[str, int]  #: images a dataset; "unnamed" where the case table names none
+    n_images: int
+    n_groups: int
+    fingerprint: Sha256  #: of the sorted image sha256 sums
+    allowed_leak: str | None = (
+        None  #: the reason given for fitting on cases that the bundle may have learnt from
+    )
+
+
 class FileEntry(_Strict):
     sha256: Sha256
     bytes: int
@@ -107,6 +131,7 @@ class Manifest(_Strict):
     operating_points: tuple[OperatingPoint, ...]
     default_operating_point: str
     fitted_on: tuple[str, ...] | None = None  #: splits that all these were fitted on; None: not recorded
+    refit: Refit | None = None  #: None: decided as its maker left it
     conformal: ConformalSets | None = None  #: None: prediction sets are not promised
     novelty: NoveltyLimits | None = None  #: None: no telling whether an image is like those learnt from
     training: TrainingData
@@ -153,6 +178,11 @@ class Manifest(_Strict):
                     f"operating point {point.name!r} was chosen on fewer than {MIN_LESIONS} lesions"
                 )
         return self
+
+    @property
+    def sources(self) -> set[str]:
+        """Datasets that the network learnt from or the decision was fitted on anew."""
+        return {*self.training.sources, *(self.refit.sources if self.refit else ())}
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:
         """The operating point of that name; the default one for None.

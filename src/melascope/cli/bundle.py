@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from melascope.cli.image_files import printable
-from melascope.cli.options import PATH
+from melascope.cli.options import DRAWS, PATH, check_name, image_limits
 
 if TYPE_CHECKING:
     from melascope.bundle.manifest import Figure, Manifest
+    from melascope.imaging.decode import ImageLimits
 
 _FORMAT = click.option(
     "--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True
@@ -22,7 +23,7 @@ Output = Literal["table", "json"]
 
 @click.group()
 def command() -> None:
-    """List, show, verify and choose bundles.
+    """List, show, verify, choose and refit bundles.
 
     NAME is a name, an id (name@digest) or a path. The bundle that answers is named by --bundle, else by the
     environment variable MELASCOPE_BUNDLE, else by `bundle use`, else it is the embedded default.
@@ -122,6 +123,72 @@ def install_command(path: Path) -> int:
     return 0
 
 
+@command.command("refit")
+@click.argument("table", type=PATH, metavar="CASES.CSV")
+@click.option("--bundle", "base", metavar="NAME", help="The bundle to refit. [default: the active one]")
+@click.option("--name", help="Of the new bundle. [default: NAME-refit]")
+@click.option("--out", type=PATH, help="Folder or .zip to write. [default: bundles/NAME.zip]")
+@click.option(
+    "--split",
+    default="all",
+    show_default=True,
+    help="Cases to fit on; several splits joined with +, 'all' for every case.",
+)
+@click.option(
+    "--novelty",
+    is_flag=True,
+    help="Fit anew also which photographs are unusual or foreign: fewer false alarms on your own, and more "
+    "pictures that show no lesion get an answer.",
+)
+@click.option(
+    "--allow-leak", metavar="REASON", help="Fit on cases that the bundle may have seen; the reason is kept."
+)
+@click.option(
+    "--bootstrap", type=DRAWS, default=1000, show_default=True, help="Draws for the intervals; 0 for none."
+)
+@click.option("--threads", type=int, metavar="N", help="Threads of the network. [default: all processors]")
+@image_limits
+def refit_command(
+    table: Path,
+    base: str | None,
+    name: str | None,
+    out: Path | None,
+    split: str,
+    novelty: bool,
+    allow_leak: str | None,
+    bootstrap: int,
+    threads: int | None,
+    limits: ImageLimits,
+) -> int:
+    """Fit a bundle's decision anew on cases of your own.
+
+    Calibration, thresholds and prediction sets are fitted on the photographs of CASES.CSV, whose diagnoses are known;
+    the network stays as it is, and no image leaves this machine. Tells how the bundle did on your cases before, and
+    how it does now, each lesion judged by what the others fit. Images that cannot be read are told and left out, and
+    the exit status is 3.
+
+    \b
+    melascope data import folders IMAGES --out own.csv
+    melascope bundle refit own.csv --name own
+    melascope bundle install bundles/own.zip
+    melascope bundle use own
+    """
+    from melascope.cli.refitting import Plan, run_refit
+
+    check_name(name)
+    plan = Plan(
+        base=base,
+        split=split,
+        name=name,
+        out=out,
+        novelty=novelty,
+        allow_leak=allow_leak,
+        n_bootstrap=bootstrap,
+        threads=threads,
+    )
+    return run_refit(table, plan, limits)
+
+
 def _print_facts(manifest: Manifest) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -142,6 +209,9 @@ def _print_facts(manifest: Manifest) -> None:
         "Trained on": f"{training.n_images:,} images: {sources}",
         "Calibration": f"{calibration.method}, {calibration.n_cases:,} images",
     }
+    if refit := manifest.refit:
+        own = ", ".join(f"{source} {n_images:,}" for source, n_images in refit.sources.items())
+        facts["Decision"] = f"fitted anew on {refit.n_images:,} images: {own}; before it was {refit.base}"
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in facts.items():
         table.add_row(Text(name, style="bold"), Text(value))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import get_args
 
 import click
 
-from melascope.bundle.manifest import NAME, Precision
-from melascope.cli.options import DRAWS, PATH
+from melascope.bundle.manifest import Precision
+from melascope.cli.options import DRAWS, PATH, check_name
 from melascope.errors import UsageError
 
 
@@ -74,11 +73,7 @@ def command(
     from melascope.learning.recipe import load_recipe
     from melascope.learning.run import check_finished
 
-    if name is not None and not re.fullmatch(NAME, name):
-        raise UsageError(
-            f"--name is {name!r}.",
-            remedy="Use small letters, digits, dots, hyphens and underscores, a letter or digit first.",
-        )
+    check_name(name)
     if out is None and name is None:
         check_finished(runs[0])
         recipe = load_recipe(runs[0] / "recipe.toml").name

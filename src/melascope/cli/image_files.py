@@ -7,10 +7,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from melascope.errors import UsageError
+
+if TYPE_CHECKING:
+    from melascope.domain.case import Case
+    from melascope.domain.image import RgbImage
+    from melascope.imaging.decode import ImageLimits
 
 _FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])")
 
@@ -90,6 +96,40 @@ def tell_left_out(found: FoundImages) -> None:
             f"melascope: left out {len(found.left_out)} hidden or not named as images: {shown}{more}",
             err=True,
         )
+
+
+def refuse_to_overwrite(out_path: Path, inputs: Iterable[Path]) -> None:
+    """Keep what a command reads from what it writes.
+
+    Raises
+    ------
+    UsageError
+        The file to write is one of the inputs.
+    """
+    out = os.path.realpath(out_path)
+    for path in inputs:
+        if os.path.realpath(path) == out:
+            raise UsageError(
+                f"{printable(out_path)} would be written, and is an input of this command.",
+                remedy="Choose another --out.",
+            )
+
+
+def load_case(case: Case, limits: ImageLimits) -> RgbImage:
+    """The photograph of a case, from a file or an HDF5 container.
+
+    Raises
+    ------
+    MelascopeError
+        It cannot be read.
+    """
+    from melascope.datasets.files import open_case_bytes, split_reference
+    from melascope.imaging.decode import decode_image, read_image
+
+    file, item = split_reference(case.path)
+    if item is None:
+        return read_image(file, limits=limits)
+    return decode_image(open_case_bytes(case.path), name=printable(case.path), limits=limits)
 
 
 def printable(text: object) -> str:

@@ -141,7 +141,7 @@ def _candidate(path: Path, plan: Plan) -> _Candidate:
             _check_made_of(manifest, run)
         # Of bundles that do not say it, "test" may have been fitted on too.
         fitted_on = ("test",) if manifest.fitted_on is None else manifest.fitted_on
-        checks.append(partial(check_unseen, rows, fitted_on=fitted_on, sources=manifest.training.sources))
+        checks.append(partial(check_unseen, rows, fitted_on=fitted_on, sources=manifest.sources))
     excused = _excused(checks, plan.allow_leak)
     trained = None if run is None else _audit_override(run)
     fitted = _fitted(predictions, plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,23 @@ PATH = NamedPath()
 
 #: Draws of a bootstrap: more cost hours and narrow no interval.
 DRAWS = click.IntRange(0, 100_000)
+
+
+def check_name(name: str | None) -> None:
+    """Whether a bundle may be called what `--name` says.
+
+    Raises
+    ------
+    UsageError
+        It may not.
+    """
+    from melascope.bundle.manifest import NAME
+
+    if name is not None and not re.fullmatch(NAME, name):
+        raise UsageError(
+            f"--name is {name!r}.",
+            remedy="Use small letters, digits, dots, hyphens and underscores, a letter or digit first.",
+        )
 
 
 def image_limits(command: Callable[..., int]) -> Callable[..., int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from melascope import __version__
-from melascope.cli.image_files import find_images, printable, tell_left_out
+from melascope.cli.image_files import find_images, load_case, printable, refuse_to_overwrite, tell_left_out
 from melascope.cli.options import PATH, NamedPath, image_limits
 from melascope.cli.resumable_table import ResumableTable
 from melascope.domain.case import Case
@@ -20,7 +20,6 @@ from melascope.errors import UsageError
 
 if TYPE_CHECKING:
     from melascope.decision.prevalence import Prior
-    from melascope.domain.image import RgbImage
     from melascope.imaging.decode import ImageLimits
     from melascope.runtime.assessor import Assessor
 
@@ -84,7 +83,7 @@ def command(
         )
     cases = _cases_of(source)
     assessor = Assessor(load_bundle(bundle_name), threads=threads, batch_size=batch_size)
-    _refuse_to_overwrite(out_path, [source, *(Path(case.path) for case in cases), Path(bundle_name or "")])
+    refuse_to_overwrite(out_path, [source, *(Path(case.path) for case in cases), Path(bundle_name or "")])
     table_format = row_format(format_name, assessor, prior=prior)
     identity = {
         "version of melascope": __version__,
@@ -123,16 +122,6 @@ def command(
     return 3
 
 
-def _refuse_to_overwrite(out_path: Path, inputs: Sequence[Path]) -> None:
-    out = os.path.realpath(out_path)
-    for path in inputs:
-        if os.path.realpath(path) == out:
-            raise UsageError(
-                f"--out {printable(out_path)} is an input of this command.",
-                remedy="Choose another file for --out.",
-            )
-
-
 def _cases_of(source: Path) -> list[Case]:
     """The cases of a table; or one for each image of a folder, sorted by id.
 
@@ -166,16 +155,6 @@ def _cases_of(source: Path) -> list[Case]:
     return [Case(image_id=image_id, path=os.path.abspath(path)) for image_id, path in sorted(by_id.items())]
 
 
-def _load(case: Case, limits: ImageLimits) -> RgbImage:
-    from melascope.datasets.files import open_case_bytes, split_reference
-    from melascope.imaging.decode import decode_image, read_image
-
-    file, item = split_reference(case.path)
-    if item is None:
-        return read_image(file, limits=limits)
-    return decode_image(open_case_bytes(case.path), name=printable(case.path), limits=limits)
-
-
 def _score(
     assessor: Assessor,
     cases: Sequence[Case],
@@ -192,7 +171,7 @@ def _score(
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("scoring", total=len(cases), completed=table.done)
-        for batch in score(assessor, [partial(_load, case, limits) for case in cases], start=table.done):
+        for batch in score(assessor, [partial(load_case, case, limits) for case in cases], start=table.done):
             table.append(
                 [
                     row(cases[n], image, seen)

@@ -21,6 +21,8 @@ from melascope.evaluation.predictions import Predictions
 
 #: In place of a split's name: every row.
 ALL = "all"
+#: In place of a dataset's name where the case table has none.
+UNNAMED = "unnamed"
 _LEARNT_FROM = ("train", "val")
 
 
@@ -128,9 +130,13 @@ def check_unseen(rows: Predictions, *, fitted_on: Collection[str], sources: Coll
     """
     fitted = {*_LEARNT_FROM, *fitted_on}
     seen = Counter(
-        case.split or f"no split, from {case.source}"
+        case.split or f"no split, from {case.source or UNNAMED}"
         for case in rows.cases
-        if (case.split in fitted or case.split.isdecimal() if case.split else case.source in sources)
+        if (
+            case.split in fitted or case.split.isdecimal()
+            if case.split
+            else (case.source or UNNAMED) in sources
+        )
     )
     if seen:
         listed = ", ".join(f"{name}: {n}" for name, n in sorted(seen.items()))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from melascope.bundle.manifest import Figure, Measurement, TrainingData
+from melascope.bundle.card_lines import decision_lines, figure_table, novelty_lines, sets_lines
+from melascope.bundle.manifest import TrainingData
 from melascope.datasets.sources import are_public
-from melascope.decision.conformal import ConformalSets
-from melascope.decision.novelty import NoveltyLimits
-from melascope.decision.operating_point import OperatingPoint
 from melascope.domain.case import Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.learning.parity import MOST_LOST, TOLERANCE, Parity, Rounding
@@ -20,19 +18,6 @@ INTENDED_USE = (
     "Decision support for readers trained in dermoscopy, and research. It is not a medical device, does not replace "
     "the examination or histology, and must not be used to put off an excision that the clinical picture calls for."
 )
-
-_FIGURES = {
-    "melanoma_auroc": "melanoma: AUROC",
-    "melanoma_average_precision": "melanoma: average precision",
-    "sensitivity@{point}": "melanoma: sensitivity at {point}, images",
-    "specificity@{point}": "melanoma: specificity at {point}, images",
-    "lesion_sensitivity@{point}": "melanoma: sensitivity at {point}, lesions",
-    "lesion_specificity@{point}": "melanoma: specificity at {point}, lesions",
-    "melanoma_calibration_error": "melanoma: calibration error",
-    "macro_auroc": "mean AUROC of the classes",
-    "balanced_accuracy": "balanced accuracy of the classes present",
-    "accuracy": "accuracy",
-}
 
 _LIMITS_OF_PUBLIC_DATA = """\
 - Trained on few hospitals of Europe, North America and Australia, and so mostly on light skin: on dark skin, nails,
@@ -69,7 +54,6 @@ def model_card(
     classes: tuple[Diagnosis, ...] = fields["classes"]
     calibration = fields["calibration"]
     training = fields["training"]
-    melanoma = calibration.prevalence_C[classes.index(Diagnosis.MEL)]
     sources = ", ".join(f"{name} ({n:,} images)" for name, n in training.sources.items())
     counts = ", ".join(f"{name} {n:,}" for name, n in training.class_counts.items())
     return "\n".join(
@@ -103,7 +87,7 @@ def model_card(
             "",
             "## Figures",
             "",
-            *_figure_table(fields["measurements"], fields["default_operating_point"]),
+            *figure_table(fields["measurements"], fields["default_operating_point"]),
             "",
             "Intervals are 95 %, from resampling lesions. Class figures count images of known diagnosis and assume "
             "equal class frequencies; `test` are lesions held out of the training sources. The columns come from these "
@@ -113,25 +97,15 @@ def model_card(
             "",
             "## Decision",
             "",
-            f"Calibrated by {calibration.method} on the split `{calibrate_on}` ({calibration.n_cases:,} images, "
-            f"{calibration.n_groups:,} lesions), at a melanoma prevalence of {melanoma:.1%}.",
-            "",
-            "| operating point | threshold | promise, with 90 % confidence | sensitivity there | specificity there "
-            "| melanomas |",
-            "|---|---|---|---|---|---|",
-            *(
-                f"| {point.name} | {point.threshold:.4f} | {_promise(point)} "
-                f"| {_share(point.sensitivity, point.sensitivity_interval)} "
-                f"| {_share(point.specificity, point.specificity_interval)} | {point.n_melanoma} |"
-                for point in fields["operating_points"]
+            *decision_lines(
+                calibration, fields["operating_points"], classes, fitted_on=f"the split `{calibrate_on}`"
             ),
-            "",
             "These shares are those of the lesions on which the thresholds were chosen, one vote a lesion; the table "
             "above has those of lesions that were not: a split that the decision was fitted on is judged there by one "
             "fitted on the others.",
             "",
-            *_sets(classes, fields["conformal"]),
-            *_novelty(fields["novelty"]),
+            *sets_lines(classes, fields["conformal"]),
+            *novelty_lines(fields["novelty"]),
             "## Limits",
             "",
             _LIMITS.format(recognised=_NOT_RECOGNISED if fields["novelty"] is None else _RECOGNISED),
@@ -195,64 +169,6 @@ def _separation(training: TrainingData, cases: Sequence[Case]) -> str:
             "holds as far as `melascope data audit` recognises copies of a picture."
         )
     return text
-
-
-def _promise(point: OperatingPoint) -> str:
-    if point.guaranteed:
-        return f"{point.target} at least {point.target_value:.0%}"
-    return f"none: too few lesions ({point.target} at least {point.lower_bound:.1%})"
-
-
-def _sets(classes: Sequence[Diagnosis], sets: ConformalSets | None) -> list[str]:
-    if sets is None:
-        return []
-    promised = [c for c, kept in zip(classes, sets.promised_C, strict=True) if kept]
-    text = (
-        f"Prediction sets: of the lesions of each diagnosis, at least {sets.coverage:.0%} get a list of "
-        f"diagnoses to consider that holds it. Promised for {', '.join(promised) or 'none'}"
-    )
-    if kept_in := [c for c in classes if c not in promised]:
-        text += f"; always on the list, for want of lesions: {', '.join(kept_in)}"
-    return [text + ".", ""]
-
-
-def _novelty(limits: NoveltyLimits | None) -> list[str]:
-    if limits is None:
-        return []
-    return [
-        f"Novelty ({limits.method}): beyond the outer limit an image cannot be assessed, beyond the inner one it gets "
-        f"no reassuring decision; of {limits.n_images:,} held-out images these were {limits.false_alarm_foreign:.1%} "
-        f"and {limits.false_alarm_unusual:.1%}.",
-        "",
-    ]
-
-
-def _figure_table(measurements: tuple[Measurement, ...], point: str) -> list[str]:
-    names = {key.format(point=point): text.format(point=point) for key, text in _FIGURES.items()}
-    lines = [
-        "| Figure | " + " | ".join(measurement.name for measurement in measurements) + " |",
-        "|---" * (len(measurements) + 1) + "|",
-        "| images / lesions / images of melanoma | "
-        + " | ".join(f"{m.n_images:,} / {m.n_groups:,} / {m.n_melanoma:,}" for m in measurements)
-        + " |",
-    ]
-    lines += [
-        f"| {text} | " + " | ".join(_figure(m.figures.get(name)) for m in measurements) + " |"
-        for name, text in names.items()
-    ]
-    return lines
-
-
-def _figure(figure: Figure | None) -> str:
-    if figure is None or figure.value is None:
-        return "undefined"
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
-
-
-def _share(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
 
 
 def _views(part: ModelPart) -> str:

@@ -23,6 +23,14 @@ def keep_freed_memory() -> None:
         mallopt(_M_TOP_PAD, 256 * 2**20)
 
 
+def computes_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16, and not only imitates it, many times slower than float32.
+
+    That takes AVX-512 or, on ARM, instructions of its own: oneDNN's own answer.
+    """
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def widen_slow_depthwise(network: nn.Module) -> None:
     """Have depthwise convolutions that are slow in bfloat16 learn in float32 on a CPU, in place.
 

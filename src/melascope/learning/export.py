@@ -280,19 +280,13 @@ def _measurement(
         )  # the manifest says None, the card "undefined"
         measured = measure(judged, n_bootstrap=n_bootstrap)
 
-    def number(value: float) -> float | None:
-        return None if np.isnan(value) else value
-
     calibrated = "" if others == "val" else f" --calibrate-on {others}"
     return Measurement(
         name=split,
         n_images=measured.n_images,
         n_groups=measured.n_groups,
         n_melanoma=measured.n_melanoma,
-        figures={
-            figure: Figure(value=number(f.value), low=number(f.low), high=number(f.high))
-            for figure, f in headline(measured).items()
-        },
+        figures={figure: Figure.of(f.value, f.low, f.high) for figure, f in headline(measured).items()},
         command=f"melascope evaluate {path} --split {split} --prior uniform{calibrated}",
     )
 

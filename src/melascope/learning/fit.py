@@ -31,7 +31,7 @@ from melascope.domain.case import Case
 from melascope.errors import MissingExtraError, RecipeError, UsageError
 from melascope.evaluation.predictions import Predictions, write_predictions
 from melascope.learning.backbones import mean_weights
-from melascope.learning.cpu import keep_freed_memory
+from melascope.learning.cpu import computes_bfloat16, keep_freed_memory
 from melascope.learning.datamodule import CaseData
 from melascope.learning.earlier import Origin, starts_of, teachers_of
 from melascope.learning.losses import allowed_classes, class_counts
@@ -125,6 +125,7 @@ def fit(recipe: Recipe, cases: Sequence[Case], options: RunOptions) -> Path:
             "epochs": trainer.current_epoch,
             "best_epoch": int(state["epoch"]),
             "monitor": {"name": recipe.train.monitor, "value": score},
+            "precision": trainer.precision,
             "seconds": round(time.monotonic() - began, 1),
         }
         _write_run_facts(folder, recipe, parts, module, options, origin, facts)
@@ -178,7 +179,7 @@ def _trainer(recipe: Recipe, options: RunOptions, checkpoints: Sequence[Callback
             num_nodes=options.nodes,
             strategy=options.strategy,
             max_epochs=recipe.train.epochs,
-            precision=recipe.train.precision,
+            precision=precision_here(recipe, options.accelerator),
             accumulate_grad_batches=recipe.optim.accumulate,
             gradient_clip_val=recipe.optim.clip_norm or None,
             use_distributed_sampler=False,  # EpochSampler divides by itself
@@ -199,6 +200,15 @@ def _trainer(recipe: Recipe, options: RunOptions, checkpoints: Sequence[Callback
             f"This machine cannot train so: {fault}",
             remedy="Check --accelerator, --devices, --nodes and --strategy.",
         ) from fault
+
+
+def precision_here(recipe: Recipe, accelerator: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """The precision of a recipe on this machine."""
+    if recipe.train.precision != "auto":
+        return recipe.train.precision
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else computes_bfloat16()
+    return "bf16-mixed" if fast else "32-true"
 
 
 def imbalance(recipe: Recipe, data: CaseData) -> dict[str, NDArray[np.float64]]:

@@ -197,7 +197,9 @@ class TrainPart(_Part):
     coarse forms are learnt from small images, and those cost little (Tan and Le, ICML 2021). None: one side."""
     cache_px: int = Field(default=256, ge=28, le=600)
     """Side at which training images are cached, whole, before augmentation takes a part of them."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """auto: bf16-mixed where the processor computes in bfloat16, else 32-true: a CPU that only imitates it is many
+    times slower in it."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Exponential moving average of the weights, which is what is evaluated and kept; 0 is off."""
     monitor: Literal["val_mean_auroc", "val_auroc", "val_balanced_accuracy", "val_loss", "val_accuracy"] = (

@@ -65,6 +65,7 @@ class AboutView:
     limits: tuple[str, ...]
     points: Table
     calibrated_at: str
+    refitted: str | None  #: on whose cases the decision was fitted anew
     promises: tuple[str, ...]
     training_lead: str
     class_counts: tuple[tuple[str, str], ...]
@@ -76,7 +77,7 @@ def about_view(manifest: Manifest, card: str, tongue: Messages) -> AboutView:
     calibration, conformal, training = manifest.calibration, manifest.conformal, manifest.training
     prevalence = tongue.stated_percent(calibration.prevalence_C[manifest.classes.index(Diagnosis.MEL)])
     coverage = None if conformal is None else tongue.percent(conformal.coverage)
-    reason = training.audit_override
+    reason = training.audit_override or (manifest.refit.allowed_leak if manifest.refit else None)
     return AboutView(
         unseen=_unseen(manifest, tongue),
         unseen_note=tongue("about.unseen_note", point=point_label(manifest.operating_point(), tongue)),
@@ -89,6 +90,7 @@ def about_view(manifest: Manifest, card: str, tongue: Messages) -> AboutView:
             n_groups=tongue.count(calibration.n_groups),
             prevalence=prevalence,
         ),
+        refitted=_refitted(manifest, tongue),
         promises=(
             tongue("about.sets_promise", coverage=coverage) if coverage else tongue("about.no_sets"),
             tongue("about.no_novelty" if manifest.novelty is None else "about.novelty_told"),
@@ -128,6 +130,16 @@ def _html(content: str) -> Token:
     return Token("html_block", "", 0, content=content)
 
 
+def _refitted(manifest: Manifest, tongue: Messages) -> str | None:
+    if manifest.refit is None:
+        return None
+    return tongue(
+        "about.refitted",
+        sources=isolated(", ".join(manifest.refit.sources)),
+        base=isolated(manifest.refit.base),
+    )
+
+
 def _unseen(manifest: Manifest, tongue: Messages) -> Table:
     return Table(
         name=tongue("about.unseen"),
@@ -140,13 +152,20 @@ def _unseen(manifest: Manifest, tongue: Messages) -> Table:
             tongue("about.balanced_accuracy"),
         ),
         rows=tuple(
-            _measured(measurement, manifest.default_operating_point, tongue)
+            _measured(
+                measurement,
+                manifest.default_operating_point,
+                tongue,
+                head=measurement.name
+                if manifest.refit or measurement.name not in _SETS
+                else tongue(_SETS[measurement.name]),
+            )
             for measurement in manifest.measurements
         ),
     )
 
 
-def _measured(measurement: Measurement, point: str, tongue: Messages) -> Row:
+def _measured(measurement: Measurement, point: str, tongue: Messages, *, head: str) -> Row:
     def share(name: str) -> Cell:
         return _figure(measurement.figures.get(name), tongue.percent, tongue)
 
@@ -154,7 +173,7 @@ def _measured(measurement: Measurement, point: str, tongue: Messages) -> Row:
         return f"{value:.3f}".replace(".", tongue.texts["decimal_mark"])
 
     return Row(
-        head=tongue(_SETS[measurement.name]) if measurement.name in _SETS else measurement.name,
+        head=head,
         cells=(
             Cell(
                 text=tongue(

@@ -147,7 +147,7 @@ def test_interrupted_work_taken_up_equals_uninterrupted_work(
     whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
     melascope_cli("predict", folder, "--out", whole, *options)
     loaded: list[str] = []
-    load = predict._load
+    load = predict.load_case
 
     def load_until(case, limits):  # type: ignore[no-untyped-def]
         loaded.append(case.image_id)
@@ -155,13 +155,13 @@ def test_interrupted_work_taken_up_equals_uninterrupted_work(
             raise KeyboardInterrupt
         return load(case, limits)
 
-    monkeypatch.setattr(predict, "_load", load_until)
+    monkeypatch.setattr(predict, "load_case", load_until)
     assert melascope_cli("predict", folder, "--out", cut, *options).status == 130
     assert not cut.exists()
     with (tmp_path / "cut.csv.partial").open("ab") as partial:
         partial.write(b"i99,torn li")  # as if killed while writing
     monkeypatch.setattr(
-        predict, "_load", lambda case, limits: loaded.append(case.image_id) or load(case, limits)
+        predict, "load_case", lambda case, limits: loaded.append(case.image_id) or load(case, limits)
     )
     loaded.clear()
     assert melascope_cli("predict", folder, "--out", cut, *options).status == 3
@@ -176,7 +176,7 @@ def interrupt(melascope_cli: Cli, folder: Path, out: Path, monkeypatch: pytest.M
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(predict, "_load", stop)
+        patched.setattr(predict, "load_case", stop)
         assert melascope_cli("predict", folder, "--out", out).status == 130
 
 

@@ -1,0 +1,315 @@
+"""`melascope bundle refit`: the decision of a bundle, fitted anew on one's own cases."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn import lesion
+from PIL import Image
+
+from melascope.bundle.store import CAM_WEIGHT, Bundle, read_bundle, reference_bytes
+from melascope.decision.calibration import METHODS
+from melascope.evaluation.holdout import fit_decision
+from melascope.evaluation.predictions import read_predictions
+
+Cli = Callable[..., Any]
+N_MELANOMA, N_NEVUS = 45, 25
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn lesions, the melanomas among them darker."""
+    folder = tmp_path_factory.mktemp("clinic")
+    for n in range(N_MELANOMA + N_NEVUS):
+        pixels = lesion(64, 48, seed=n)
+        Image.fromarray(pixels // 2 if n < N_MELANOMA else pixels).save(folder / f"i{n:02}.png")
+    return folder
+
+
+@pytest.fixture
+def cases(photographs: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a case table: `cases(rows=[0, 1], source="clinic", **columns)`."""
+
+    def write(rows: Sequence[int] = range(N_MELANOMA + N_NEVUS), **columns: str) -> Path:
+        path = tmp_path / "own.csv"
+        header = ["image_id", "path", "diagnosis", *({"source": "clinic"} | columns)]
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for n in rows:
+                known = "MEL" if n < N_MELANOMA else "NV"
+                values = ({"source": "clinic"} | columns).values()
+                writer.writerow([f"i{n:02}", photographs / f"i{n:02}.png", known, *values])
+        return path
+
+    return write
+
+
+def test_the_decision_is_that_of_the_same_predictions(
+    melascope_cli: Cli, cases: Callable[..., Path], tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    table, out = cases(), tmp_path / "own.zip"
+    done = melascope_cli("bundle", "refit", table, "--name", "own", "--out", out, "--bootstrap", 50)
+    assert done.status == 0, done.err
+    refitted = read_bundle(out)
+    assert refitted.model == tiny_bundle.model
+    assert np.array_equal(refitted.reference[CAM_WEIGHT], tiny_bundle.reference[CAM_WEIGHT])
+    assert melascope_cli("predict", table, "--out", tmp_path / "p.csv").status == 0
+    expected = fit_decision(read_predictions(tmp_path / "p.csv"))
+    manifest = refitted.manifest
+    assert manifest.calibration == expected.calibration
+    assert manifest.operating_points == expected.operating_points
+    assert manifest.conformal == expected.conformal
+    assert manifest.calibration != tiny_bundle.manifest.calibration
+    kept = ("classes", "architecture", "preprocess", "training", "licence", "attributions", "intended_use")
+    assert all(getattr(manifest, field) == getattr(tiny_bundle.manifest, field) for field in kept)
+    assert manifest.refit is not None
+    assert manifest.refit.base == tiny_bundle.id
+    assert manifest.refit.sources == {"clinic": N_MELANOMA + N_NEVUS}
+    assert manifest.fitted_on == ()
+
+
+def test_its_figures_come_from_the_command_that_it_names(
+    melascope_cli: Cli, cases: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "own.zip"
+    done = melascope_cli("bundle", "refit", cases(), "--name", "own", "--out", out)
+    (measured,) = read_bundle(out).manifest.measurements
+    assert measured.name == "clinic"
+    program, *arguments = measured.command.split()
+    assert program == "melascope"
+    monkeypatch.chdir(tmp_path)
+    again = json.loads(melascope_cli(*arguments, "--format", "json").out)["metrics"]
+    for figure in ("melanoma_auroc", "balanced_accuracy"):
+        assert measured.figures[figure].model_dump() == again["figures"][figure]
+    told = again["operating_points"]["sensitivity-95"]["lesion_sensitivity"]
+    assert measured.figures["lesion_sensitivity@sensitivity-95"].model_dump() == told
+    assert f"{100 * told['value']:.1f} %" in done.out
+
+
+def test_the_card_says_what_was_fitted_anew_and_keeps_the_one_before(
+    melascope_cli: Cli, cases: Callable[..., Path], tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "own.zip"
+    assert melascope_cli("bundle", "refit", cases(), "--out", out, "--bootstrap", 0).status == 0
+    card = read_bundle(out).card
+    assert card.startswith("# tiny-refit\n")
+    assert f"The network of `{tiny_bundle.id}`" in card
+    assert f"## The card of {tiny_bundle.id}" in card
+    assert "### Tiny\n\nFor tests." in card
+    shown = melascope_cli("bundle", "show", out).out
+    assert "fitted anew on 70 images: clinic 70" in " ".join(shown.split())
+
+
+def test_its_default_operating_point_keeps_a_promise(
+    melascope_cli: Cli, cases: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "own.zip"
+    done = melascope_cli("bundle", "refit", cases(), "--out", out, "--bootstrap", 0)
+    assert read_bundle(out).manifest.operating_point().guaranteed
+    assert "sensitivity-95 promises: sensitivity at least 95 % with 90 % confidence" in done.out
+
+
+@pytest.mark.parametrize(
+    ("rows", "counts"),
+    [
+        (range(1, 70), "44 lesions with melanoma and 25 without"),
+        (range(57), "45 lesions with melanoma and 12 without"),
+    ],
+)
+def test_too_few_lesions_are_refused_with_their_number(
+    melascope_cli: Cli, cases: Callable[..., Path], tmp_path: Path, rows: range, counts: str
+) -> None:
+    done = melascope_cli("bundle", "refit", cases(rows), "--out", tmp_path / "own.zip")
+    assert done.status == 2
+    assert counts in done.err
+    assert not (tmp_path / "own.zip").exists()
+
+
+@pytest.mark.parametrize("split", ["", "train", "val", "test", "3"])
+def test_cases_such_as_the_bundle_has_seen_are_refused_but_for_a_reason(
+    melascope_cli: Cli, cases: Callable[..., Path], tmp_path: Path, split: str
+) -> None:
+    table, out = cases(source="drawn", split=split), tmp_path / "own.zip"
+    done = melascope_cli("bundle", "refit", table, "--out", out)
+    assert done.status == 5
+    assert ": 70)" in done.err
+    assert not out.exists()
+    done = melascope_cli("bundle", "refit", table, "--out", out, "--bootstrap", 0, "--allow-leak", "a drill")
+    assert done.status == 0
+    refitted = read_bundle(out)
+    assert refitted.manifest.refit is not None
+    assert refitted.manifest.refit.allowed_leak == "a drill"
+    assert (
+        "**The bundle may have learnt from these cases**; they were used because: a drill." in refitted.card
+    )
+
+
+def test_a_split_of_ones_own_is_not_taken_for_the_makers(
+    melascope_cli: Cli, cases: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "own.zip"
+    done = melascope_cli("bundle", "refit", cases(split="val"), "--split", "val", "--out", out)
+    assert done.status == 0, done.err
+    manifest = read_bundle(out).manifest
+    assert manifest.fitted_on == ("val",)
+    assert manifest.measurements[0].name == "clinic, val"
+
+
+@pytest.mark.parametrize("columns", [{}, {"source": ""}, {"split": "val"}])
+def test_what_it_was_fitted_on_does_not_judge_it(
+    melascope_cli: Cli, cases: Callable[..., Path], tmp_path: Path, columns: dict[str, str]
+) -> None:
+    out = tmp_path / "own.zip"
+    assert melascope_cli("bundle", "refit", cases(**columns), "--out", out, "--bootstrap", 0).status == 0
+    done = melascope_cli("evaluate", tmp_path / "own-predictions.csv", "--bundle", out, "--split", "all")
+    assert done.status == 5
+    again = melascope_cli("bundle", "refit", cases(**columns), "--bundle", out, "--out", tmp_path / "b.zip")
+    assert again.status == 5
+
+
+def test_a_photograph_that_cannot_be_read_is_left_out_and_told(
+    melascope_cli: Cli, cases: Callable[..., Path], tmp_path: Path
+) -> None:
+    table = cases()
+    (tmp_path / "bad.png").write_bytes(b"junk")
+    table.write_text(table.read_text() + f"bad,{tmp_path / 'bad.png'},NV,clinic\n")
+    done = melascope_cli("bundle", "refit", table, "--out", tmp_path / "own.zip", "--bootstrap", 0)
+    assert done.status == 3
+    assert "1 images could not be read" in done.err
+    assert "bad: " in done.err
+    assert read_bundle(tmp_path / "own.zip").manifest.calibration.n_cases == N_MELANOMA + N_NEVUS
+
+
+def test_cases_of_unknown_outcome_are_left_out_and_told(
+    melascope_cli: Cli, cases: Callable[..., Path], photographs: Path, tmp_path: Path
+) -> None:
+    table = cases()
+    table.write_text(table.read_text() + f"odd,{photographs / 'i00.png'},,clinic\n")
+    done = melascope_cli("bundle", "refit", table, "--out", tmp_path / "own.zip", "--bootstrap", 0)
+    assert done.status == 0
+    assert "1 cases are left out" in done.err
+
+
+def test_outcomes_alone_suffice(melascope_cli: Cli, cases: Callable[..., Path], tmp_path: Path) -> None:
+    table = cases()
+    rows = [line.replace(",MEL,", ",1,").replace(",NV,", ",0,") for line in table.read_text().splitlines()]
+    table.write_text("\n".join(rows).replace("diagnosis", "melanoma", 1) + "\n")
+    done = melascope_cli("bundle", "refit", table, "--out", tmp_path / "own.zip", "--bootstrap", 0)
+    assert done.status == 0, done.err
+    assert read_bundle(tmp_path / "own.zip").manifest.calibration.method in METHODS
+
+
+def test_without_lesions_and_patients_it_warns_that_photographs_count(
+    melascope_cli: Cli, cases: Callable[..., Path], tmp_path: Path
+) -> None:
+    line = ("--out", tmp_path / "own.zip", "--bootstrap", 0)
+    assert "each photograph counts as a lesion" in melascope_cli("bundle", "refit", cases(), *line).err
+    done = melascope_cli("bundle", "refit", cases(patient_id="p"), *line)
+    assert (done.status, "All cases are of 1 patients" in done.err) == (2, True)
+    table = cases()
+    table.write_text(
+        "\n".join(
+            f"{row},{'lesion_id' if n == 0 else f'l{n}'}"
+            for n, row in enumerate(table.read_text().splitlines())
+        )
+    )
+    assert melascope_cli("bundle", "refit", table, *line).err == ""
+
+
+def test_what_is_read_is_not_overwritten(
+    melascope_cli: Cli, cases: Callable[..., Path], tiny_bundle_path: Path, tmp_path: Path
+) -> None:
+    table = cases().rename(tmp_path / "own-predictions.csv")
+    before = table.read_bytes()
+    done = melascope_cli("bundle", "refit", table, "--out", tmp_path / "own.zip")
+    assert (done.status, "is an input of this command" in done.err) == (2, True)
+    assert table.read_bytes() == before
+    base = tmp_path / "base.zip"
+    base.write_bytes(tiny_bundle_path.read_bytes())
+    assert melascope_cli("bundle", "refit", table, "--bundle", base, "--out", base).status == 2
+    assert base.read_bytes() == tiny_bundle_path.read_bytes()
+    (tmp_path / "folder").mkdir()
+    assert melascope_cli("bundle", "refit", table, "--out", tmp_path / "folder").status == 2
+
+
+def test_a_bundle_of_other_operating_points_is_refitted_to_those_of_ours(
+    melascope_cli: Cli,
+    cases: Callable[..., Path],
+    make_bundle: Callable[..., Bundle],
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+) -> None:
+    (point, *_) = tiny_bundle.manifest.operating_points
+    other = replace(point, name="screening")
+    make_bundle(tmp_path / "b.zip", operating_points=(other,), default_operating_point="screening")
+    line = (
+        "bundle",
+        "refit",
+        cases(),
+        "--bundle",
+        tmp_path / "b.zip",
+        "--bootstrap",
+        0,
+        "--out",
+        tmp_path / "c.zip",
+    )
+    done = melascope_cli(*line)
+    assert done.status == 0, done.err
+    assert read_bundle(tmp_path / "c.zip").manifest.default_operating_point == "sensitivity-95"
+    assert "before" not in done.out
+
+
+def test_an_unknown_split_and_an_impossible_name_are_refused(
+    melascope_cli: Cli, cases: Callable[..., Path]
+) -> None:
+    done = melascope_cli("bundle", "refit", cases(), "--split", "mine")
+    assert (done.status, "no case is of the split 'mine'; found (none) (70)" in done.err) == (2, True)
+    assert melascope_cli("bundle", "refit", cases(), "--name", "My Own").status == 2
+
+
+def test_the_limits_of_novelty_stay_unless_they_are_asked_for(
+    melascope_cli: Cli,
+    cases: Callable[..., Path],
+    make_bundle: Callable[..., Bundle],
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+) -> None:
+    done = melascope_cli("bundle", "refit", cases(), "--novelty", "--out", tmp_path / "own.zip")
+    assert (done.status, "Leave --novelty out" in done.err) == (
+        2,
+        True,
+    )  # the tiny bundle has no novelty model
+    n_features = tiny_bundle.reference[CAM_WEIGHT].shape[1]
+    arrays = {
+        CAM_WEIGHT: np.asarray(tiny_bundle.reference[CAM_WEIGHT]),
+        "novelty_embedding_weight": np.ones(n_features, np.float32),
+        "novelty_appearance_weight": np.ones(28, np.float32),
+        "novelty_bias": np.zeros(1, np.float32),
+    }
+    before = {
+        "method": "ones", "unusual": 1e5, "foreign": 1e6, "false_alarm_unusual": 0.2, "false_alarm_foreign": 0.1,
+        "n_images": 99,
+    }  # fmt: skip
+    base = make_bundle(
+        tmp_path / "base.zip", files={"reference.npz": reference_bytes(arrays)}, novelty=before
+    )
+    for options, kept in (((), True), (("--novelty",), False)):
+        out = tmp_path / "own.zip"
+        line = ("bundle", "refit", cases(), "--bundle", tmp_path / "base.zip", "--out", out, "--bootstrap", 0)
+        done = melascope_cli(*line, *options)
+        assert done.status == 0, done.err
+        limits = read_bundle(out).manifest.novelty
+        assert (limits == base.manifest.novelty) is kept
+    assert limits is not None
+    scores = read_predictions(tmp_path / "own-predictions.csv").novelty_N
+    assert scores is not None
+    assert limits.unusual <= limits.foreign < 1e5
+    assert np.mean(scores > limits.unusual) <= 0.2
