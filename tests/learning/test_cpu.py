@@ -71,3 +71,8 @@ def test_a_backbone_has_few_of_them(backbone: str, n_slow: int) -> None:
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="ARM has instructions of its own for it")
 def test_no_cpu_of_short_vectors_computes_bfloat16() -> None:
     assert not computes_bfloat16() or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+def test_a_build_without_onednn_computes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not computes_bfloat16()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from melascope.bundle.manifest import Figure, Measurement
@@ -23,6 +24,14 @@ _FIGURES = {
     "balanced_accuracy": "balanced accuracy of the classes present",
     "accuracy": "accuracy",
 }
+
+
+_MARKUP = re.compile(r"([\\`*\[\]<>|#])")
+
+
+def plain(text: str) -> str:
+    """Text that is not to be taken for Markdown."""
+    return _MARKUP.sub(r"\\\1", text)
 
 
 def decision_lines(
@@ -81,7 +90,7 @@ def figure_table(measurements: tuple[Measurement, ...], point: str) -> list[str]
     """The main figures, a column a set of images."""
     names = {key.format(point=point): text.format(point=point) for key, text in _FIGURES.items()}
     lines = [
-        "| Figure | " + " | ".join(m.name.replace("|", "\\|") for m in measurements) + " |",
+        "| Figure | " + " | ".join(plain(m.name) for m in measurements) + " |",
         "|---" * (len(measurements) + 1) + "|",
         "| images / lesions / images of melanoma | "
         + " | ".join(f"{m.n_images:,} / {m.n_groups:,} / {m.n_melanoma:,}" for m in measurements)

@@ -179,11 +179,6 @@ class Manifest(_Strict):
                 )
         return self
 
-    @property
-    def sources(self) -> set[str]:
-        """Datasets that the network learnt from or the decision was fitted on anew."""
-        return {*self.training.sources, *(self.refit.sources if self.refit else ())}
-
     def operating_point(self, name: str | None = None) -> OperatingPoint:
         """The operating point of that name; the default one for None.
 

@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     metavar="K",
     help="Or fit them on the rows to judge: in K parts, each judged by what the others fit.",
 )
-@click.option("--out", type=PATH, help="Folder to write to.  [default: evaluation/ beside the predictions]")
+@click.option(
+    "--out",
+    type=PATH,
+    help="Folder to write to.  [default: evaluation/, with the split but for test, beside the predictions]",
+)
 @click.option(
     "--prior",
     type=click.Choice(["training", "uniform"]),
@@ -78,7 +82,8 @@ def command(
 
     Calibration, operating points and prediction sets are fitted on the rows of one split (val) and judged on
     those of another (test). Prints the figures with 95 % intervals, and writes metrics.json and report.html to
-    the folder `evaluation` in the run's folder, or beside the predictions.csv that is named.
+    the folder `evaluation` in the run's folder, or beside the predictions that are named; for another split than test
+    to `evaluation-SPLIT`, for another table than predictions.csv to `evaluation-TABLE`.
 
     \b
     melascope evaluate runs/mine

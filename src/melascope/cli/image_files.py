@@ -98,23 +98,6 @@ def tell_left_out(found: FoundImages) -> None:
         )
 
 
-def refuse_to_overwrite(out_path: Path, inputs: Iterable[Path]) -> None:
-    """Keep what a command reads from what it writes.
-
-    Raises
-    ------
-    UsageError
-        The file to write is one of the inputs.
-    """
-    out = os.path.realpath(out_path)
-    for path in inputs:
-        if os.path.realpath(path) == out:
-            raise UsageError(
-                f"{printable(out_path)} would be written, and is an input of this command.",
-                remedy="Choose another --out.",
-            )
-
-
 def load_case(case: Case, limits: ImageLimits) -> RgbImage:
     """The photograph of a case, from a file or an HDF5 container.
 

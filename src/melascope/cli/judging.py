@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from rich.text import Text
 from melascope.bundle.catalogue import load_bundle
 from melascope.bundle.manifest import Manifest
 from melascope.cli.image_files import printable
+from melascope.cli.options import check_reason
 from melascope.cli.useless_points import warn_of_useless_points
 from melascope.datasets.leaks import check_split
 from melascope.datasets.table import read_cases
@@ -28,6 +30,7 @@ from melascope.errors import LeakError, TableError, UsageError
 from melascope.evaluation.evaluate import Evaluation, Fitted, Subject, evaluate
 from melascope.evaluation.holdout import (
     ALL,
+    UNNAMED,
     check_no_leak,
     check_unseen,
     fit_decision_on,
@@ -75,6 +78,7 @@ def run_evaluation(
     output: str,
 ) -> None:
     """Judge a run folder or predictions table; the parameters are the command's options."""
+    check_reason(plan.allow_leak)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)  # the tables say "undefined" where it is so
         mine = _candidate(path, plan)
@@ -94,13 +98,20 @@ def run_evaluation(
             other=(theirs.name, theirs.judged) if theirs else None,
         )
     warn_of_useless_points(mine.fitted.operating_points)
-    paths = write_report(evaluation, out or mine.table_path.parent / "evaluation")
+    paths = write_report(evaluation, out or _folder_beside(mine.table_path, plan.split))
     if output == "json":
         click.echo(json.dumps(evaluation.to_dict(), allow_nan=False))
         return
     _print(evaluation)
     for written in paths:
         click.echo(f"wrote {written}")
+
+
+def _folder_beside(table_path: Path, split: str) -> Path:
+    """One for each table and split, so that no judgement takes another's place."""
+    table = [] if table_path.name == _PREDICTIONS else [table_path.stem]
+    judged = [] if split == "test" else [split]
+    return table_path.parent / re.sub(r"[^\w.+-]", "_", "-".join(["evaluation", *table, *judged]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +152,9 @@ def _candidate(path: Path, plan: Plan) -> _Candidate:
             _check_made_of(manifest, run)
         # Of bundles that do not say it, "test" may have been fitted on too.
         fitted_on = ("test",) if manifest.fitted_on is None else manifest.fitted_on
-        checks.append(partial(check_unseen, rows, fitted_on=fitted_on, sources=manifest.sources))
+        checks.append(partial(check_unseen, rows, fitted_on=fitted_on, sources=manifest.training.sources))
+        if manifest.refit is not None:
+            checks.append(partial(_check_not_refitted_on, rows, manifest))
     excused = _excused(checks, plan.allow_leak)
     trained = None if run is None else _audit_override(run)
     fitted = _fitted(predictions, plan)
@@ -190,6 +203,23 @@ def _check_made_of(manifest: Manifest, run: Path) -> None:
             f"{run}: the bundle {manifest.id} was not made of this run; "
             "its thresholds promise nothing for another network.",
             remedy="Leave --bundle out, or name the bundle that was exported from this run.",
+        )
+
+
+def _check_not_refitted_on(rows: Predictions, manifest: Manifest) -> None:
+    """Refuse rows of the datasets that a decision was fitted anew on, but for splits that were left out of it."""
+    own = {} if manifest.refit is None else manifest.refit.sources
+    seen = [
+        case
+        for case in rows.cases
+        if (case.source or UNNAMED) in own
+        and not (manifest.fitted_on and case.split and case.split not in manifest.fitted_on)
+    ]
+    if seen:
+        raise LeakError(
+            f"{len(seen)} of the rows to judge are such as the decision of {manifest.id} was fitted anew on, the first "
+            f"is {printable(seen[0].image_id)}.",
+            remedy="Split first, refit on one split and judge another; or say with --allow-leak why these are others.",
         )
 
 

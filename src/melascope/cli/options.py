@@ -62,6 +62,18 @@ def check_name(name: str | None) -> None:
         )
 
 
+def check_reason(reason: str | None) -> None:
+    """Whether `--allow-leak` gives a reason that can be kept and shown.
+
+    Raises
+    ------
+    UsageError
+        It is empty, or holds what cannot be printed.
+    """
+    if reason is not None and not (reason.strip() and reason.isprintable()):
+        raise UsageError(f"--allow-leak is {reason!r}.", remedy="Give the reason in words.")
+
+
 def image_limits(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command `--max-bytes` and `--max-pixels`, which reach it as `limits`, an `ImageLimits`."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from melascope import __version__
-from melascope.cli.image_files import find_images, load_case, printable, refuse_to_overwrite, tell_left_out
+from melascope.cli.image_files import find_images, load_case, printable, tell_left_out
 from melascope.cli.options import PATH, NamedPath, image_limits
 from melascope.cli.resumable_table import ResumableTable
 from melascope.domain.case import Case
@@ -83,7 +83,7 @@ def command(
         )
     cases = _cases_of(source)
     assessor = Assessor(load_bundle(bundle_name), threads=threads, batch_size=batch_size)
-    refuse_to_overwrite(out_path, [source, *(Path(case.path) for case in cases), Path(bundle_name or "")])
+    _refuse_to_overwrite(out_path, [source, *(Path(case.path) for case in cases), Path(bundle_name or "")])
     table_format = row_format(format_name, assessor, prior=prior)
     identity = {
         "version of melascope": __version__,
@@ -120,6 +120,16 @@ def command(
     for line in errors_path.read_text(encoding="utf-8").splitlines()[1 : _SHOWN + 1]:
         click.echo(f"  {printable(line)}", err=True)
     return 3
+
+
+def _refuse_to_overwrite(out_path: Path, inputs: Sequence[Path]) -> None:
+    out = os.path.realpath(out_path)
+    for path in inputs:
+        if os.path.realpath(path) == out:
+            raise UsageError(
+                f"--out {printable(out_path)} is an input of this command.",
+                remedy="Choose another file for --out.",
+            )
 
 
 def _cases_of(source: Path) -> list[Case]:

@@ -130,7 +130,7 @@ def check_unseen(rows: Predictions, *, fitted_on: Collection[str], sources: Coll
     """
     fitted = {*_LEARNT_FROM, *fitted_on}
     seen = Counter(
-        case.split or f"no split, from {case.source or UNNAMED}"
+        case.split or f"no split, from {case.source}"
         for case in rows.cases
         if (
             case.split in fitted or case.split.isdecimal()

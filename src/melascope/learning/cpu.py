@@ -28,7 +28,8 @@ def computes_bfloat16() -> bool:
 
     That takes AVX-512 or, on ARM, instructions of its own: oneDNN's own answer.
     """
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return has_onednn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def widen_slow_depthwise(network: nn.Module) -> None:

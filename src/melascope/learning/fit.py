@@ -203,11 +203,13 @@ def _trainer(recipe: Recipe, options: RunOptions, checkpoints: Sequence[Callback
 
 
 def precision_here(recipe: Recipe, accelerator: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-    """The precision of a recipe on this machine."""
+    """The precision of a recipe on this machine; "auto" is float32 on a GPU without bfloat16, and on Apple's."""
     if recipe.train.precision != "auto":
         return recipe.train.precision
-    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else computes_bfloat16()
+    if accelerator != "cpu" and torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = not (accelerator != "cpu" and torch.backends.mps.is_available()) and computes_bfloat16()
     return "bf16-mixed" if fast else "32-true"
 
 

@@ -198,8 +198,8 @@ class TrainPart(_Part):
     cache_px: int = Field(default=256, ge=28, le=600)
     """Side at which training images are cached, whole, before augmentation takes a part of them."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    """auto: bf16-mixed where the processor computes in bfloat16, else 32-true: a CPU that only imitates it is many
-    times slower in it."""
+    """auto: bf16-mixed where the processor or GPU computes in bfloat16, else 32-true: a CPU that only imitates it is
+    many times slower in it. A GPU without it may be faster in 16-mixed."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Exponential moving average of the weights, which is what is evaluated and kept; 0 is off."""
     monitor: Literal["val_mean_auroc", "val_auroc", "val_balanced_accuracy", "val_loss", "val_accuracy"] = (

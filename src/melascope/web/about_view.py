@@ -77,11 +77,12 @@ def about_view(manifest: Manifest, card: str, tongue: Messages) -> AboutView:
     calibration, conformal, training = manifest.calibration, manifest.conformal, manifest.training
     prevalence = tongue.stated_percent(calibration.prevalence_C[manifest.classes.index(Diagnosis.MEL)])
     coverage = None if conformal is None else tongue.percent(conformal.coverage)
-    reason = training.audit_override or (manifest.refit.allowed_leak if manifest.refit else None)
+    reasons = [training.audit_override, manifest.refit.allowed_leak if manifest.refit else None]
+    reason = "; ".join(filter(None, reasons))
     return AboutView(
         unseen=_unseen(manifest, tongue),
         unseen_note=tongue("about.unseen_note", point=point_label(manifest.operating_point(), tongue)),
-        leak=None if reason is None else tongue("about.leak", reason=isolated(reason)),
+        leak=None if not reason else tongue("about.leak", reason=isolated(reason)),
         limits=_limits(manifest, prevalence, tongue),
         points=_points(manifest, tongue),
         calibrated_at=tongue(

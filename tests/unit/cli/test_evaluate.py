@@ -103,11 +103,24 @@ def test_rows_that_were_fitted_on_are_not_judged(run_folder):
     assert "'holdout'" in refuse(MelascopeError, run_folder, "--split", "holdout")
 
 
+def test_each_table_and_split_has_a_folder_of_its_own(run_folder, tmp_path):
+    odd = tmp_path / "odd.csv"
+    table = (run_folder / "predictions.csv").read_text()
+    odd.write_text(table.replace(",test\n", ",../week 1\n"))
+    assert invoke(odd, "--split", "../week 1", "--bootstrap", 0).exit_code == 0
+    assert (tmp_path / "evaluation-odd-.._week_1" / "report.html").is_file()
+    assert invoke(run_folder, "--bootstrap", 0).exit_code == 0
+    before = (run_folder / "evaluation" / "metrics.json").read_bytes()
+    assert invoke(run_folder, "--split", "val", "--calibrate-on", "test", "--bootstrap", 0).exit_code == 0
+    assert (run_folder / "evaluation-val" / "metrics.json").is_file()
+    assert (run_folder / "evaluation" / "metrics.json").read_bytes() == before
+
+
 def test_rows_that_fit_are_judged_by_what_the_other_parts_fit(run_folder):
     result = invoke(run_folder, "--split", "val+test", "--cross-fit", 2, "--bootstrap", 0)
     assert result.exit_code == 0, result.output
     assert "in 2 parts, each judged by what the others fit" in " ".join(result.output.split())
-    told = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
+    told = json.loads((run_folder / "evaluation-val+test" / "metrics.json").read_text())
     assert told["metrics"]["n_images"] == told["fitted"]["calibration"]["n_cases"] == 400
     assert told["fitted"]["n_folds"] == 2
     given = refuse(UsageError, run_folder, "--cross-fit", 5, "--calibrate-on", "val")
@@ -182,8 +195,8 @@ def test_a_bundle_gives_calibration_and_thresholds_for_every_row(run_folder, bun
     assert "(val: 200)" in refuse(LeakError, *everything)
     result = invoke(*everything, "--allow-leak", "the bundle is older than these")
     assert result.exit_code == 0, result.output
-    assert override(run_folder) == "the bundle is older than these"
-    told = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
+    told = json.loads((run_folder / "evaluation-all" / "metrics.json").read_text())
+    assert told["subject"]["leak_override"] == "the bundle is older than these"
     assert told["metrics"]["n_images"] == 400
     assert "bundle" in told["fitted"]["origin"]
     refuse(UsageError, run_folder, "--bundle", bundle_of_run, "--calibrate-on", "val")
