@@ -88,32 +88,38 @@ def excused_leak(cases: Sequence[Case], manifest: Manifest, reason: str | None) 
     LeakError
         There are such cases, and no reason is given.
     """
-    learnt = manifest.training.sources
-    known = [case for case in cases if case.source in learnt]
+    doubt = _doubt(cases, manifest)
+    if doubt is None:
+        return None
+    if reason is None:
+        raise LeakError(
+            doubt,
+            remedy="A decision fitted on what the network has learnt promises what it will not keep: take other "
+            "cases, or say with --allow-leak why it has not seen these.",
+        )
+    return reason
+
+
+def _doubt(cases: Sequence[Case], manifest: Manifest) -> str | None:
+    """Why the network may have learnt from some of the cases; None where nothing says so."""
+    learnt, what = manifest.training.sources, f"cases to fit {manifest.id} on"
+    known = tuple(case for case in cases if case.source in learnt)
     empty = np.empty((len(known), len(manifest.classes)))
     try:
         check_unseen(
-            Predictions(classes=manifest.classes, logits_NC=empty, cases=tuple(known)),
+            Predictions(classes=manifest.classes, logits_NC=empty, cases=known),
             fitted_on=(),
             sources=learnt,
+            what=what,
         )
-        archived = [
-            c for c in cases if _ARCHIVE_ID.search(c.image_id) and not are_public([c.source or UNNAMED])
-        ]
-        if archived and are_public(learnt):
-            raise LeakError(
-                f"Of the cases to fit {manifest.id} on, {len(archived)} are called as in the ISIC archive, from which "
-                f"its training images came too, the first is {archived[0].image_id!r}.",
-                remedy="",
-            )
     except LeakError as fault:
-        if reason is None:
-            raise LeakError(
-                fault.message.replace("Of the rows to judge", f"Of the cases to fit {manifest.id} on"),
-                remedy="A decision fitted on what the network has learnt promises what it will not keep: take other "
-                "cases, or say with --allow-leak why it has not seen these.",
-            ) from None
-        return reason
+        return fault.message
+    archived = [c for c in cases if _ARCHIVE_ID.search(c.image_id) and not are_public([c.source or UNNAMED])]
+    if archived and are_public(learnt):
+        return (
+            f"Of the {what}, {len(archived)} are called as in the ISIC archive, from which its training images came "
+            f"too, the first is {archived[0].image_id!r}."
+        )
     return None
 
 

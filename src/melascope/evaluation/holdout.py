@@ -110,7 +110,9 @@ def check_no_leak(predictions: Predictions) -> None:
         )
 
 
-def check_unseen(rows: Predictions, *, fitted_on: Collection[str], sources: Collection[str]) -> None:
+def check_unseen(
+    rows: Predictions, *, fitted_on: Collection[str], sources: Collection[str], what: str = "rows to judge"
+) -> None:
     """Refuse rows that a bundle may have seen: of the splits train, val and numbered folds, of those its decision was
     fitted on, and rows of no split from a dataset that it was trained on.
 
@@ -122,6 +124,8 @@ def check_unseen(rows: Predictions, *, fitted_on: Collection[str], sources: Coll
         Splits that the bundle's decision was fitted on.
     sources
         Datasets that it was trained on.
+    what
+        What the rows are called in the error.
 
     Raises
     ------
@@ -141,7 +145,7 @@ def check_unseen(rows: Predictions, *, fitted_on: Collection[str], sources: Coll
     if seen:
         listed = ", ".join(f"{name}: {n}" for name, n in sorted(seen.items()))
         raise LeakError(
-            f"Of the rows to judge, some are such as the bundle was trained or fitted on ({listed}).",
+            f"Of the {what}, some are such as the bundle was trained or fitted on ({listed}).",
             remedy="Judge rows of another split, or say with --allow-leak why the bundle has not seen these.",
         )
 
