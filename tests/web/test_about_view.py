@@ -132,6 +132,17 @@ def test_a_bundle_without_figures_of_unseen_lesions_says_so(client: TestClient, 
     assert messages("en")("about.unseen_lead") not in html
 
 
+@pytest.mark.parametrize(("refit", "lead"), [(None, "unseen_lead"), (REFIT, "unseen_lead_refit")])
+def test_of_ones_own_cases_no_more_is_claimed_than_is_known(
+    client: TestClient, tiny_bundle: Bundle, refit: Refit | None, lead: str
+) -> None:
+    shown = tiny_bundle.manifest.model_copy(update={"refit": refit})
+    client.app.state.service.assessor.bundle = replace(tiny_bundle, manifest=shown)
+    html = client.get("/about?lang=en").text
+    leads = {name for name in ("unseen_lead", "unseen_lead_refit") if messages("en")(f"about.{name}") in html}
+    assert leads == {lead}
+
+
 def test_tables_of_the_card_scroll_and_have_no_empty_header() -> None:
     html = card_html('## A "b" & c\n\n| | x |\n|---|---|\n| 1 | |\n')
     assert '<div class="scroll" tabindex="0" role="group" aria-label="A &#34;b&#34; &amp; c"><table>' in html

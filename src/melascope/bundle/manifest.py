@@ -90,9 +90,8 @@ class Refit(_Strict):
     n_images: int
     n_groups: int
     fingerprint: Sha256  #: of the sorted image sha256 sums
-    allowed_leak: str | None = (
-        None  #: the reason given for fitting on cases that the bundle may have learnt from
-    )
+    allowed_leak: str | None = None
+    """The reason given for fitting on cases that the network may have learnt from."""
 
 
 class FileEntry(_Strict):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=PATH,
-    help="Folder to write to.  [default: evaluation/, with the split but for test, beside the predictions]",
+    help="Folder to write to.  [default: evaluation/ beside the predictions, evaluation-SPLIT/ but for test]",
 )
 @click.option(
     "--prior",

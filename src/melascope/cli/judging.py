@@ -26,11 +26,11 @@ from melascope.cli.useless_points import warn_of_useless_points
 from melascope.datasets.leaks import check_split
 from melascope.datasets.table import read_cases
 from melascope.decision.prevalence import Prior
+from melascope.domain.case import UNNAMED
 from melascope.errors import LeakError, TableError, UsageError
 from melascope.evaluation.evaluate import Evaluation, Fitted, Subject, evaluate
 from melascope.evaluation.holdout import (
     ALL,
-    UNNAMED,
     check_no_leak,
     check_unseen,
     fit_decision_on,

@@ -16,9 +16,9 @@ from melascope.bundle.manifest import Manifest
 from melascope.datasets.sources import are_public
 from melascope.datasets.table import read_cases
 from melascope.decision.operating_point import CONFIDENCE, MIN_LESIONS
-from melascope.domain.case import Case
+from melascope.domain.case import UNNAMED, Case
 from melascope.errors import LeakError, MelascopeError, UsageError
-from melascope.evaluation.holdout import ALL, UNNAMED, check_unseen, splits_named
+from melascope.evaluation.holdout import ALL, check_unseen, splits_named
 from melascope.evaluation.predictions import Predictions
 
 #: Parts in which the new decision is judged, each by what the others fit.
@@ -103,7 +103,7 @@ def excused_leak(cases: Sequence[Case], manifest: Manifest, reason: str | None) 
 def _doubt(cases: Sequence[Case], manifest: Manifest) -> str | None:
     """Why the network may have learnt from some of the cases; None where nothing says so."""
     learnt, what = manifest.training.sources, f"cases to fit {manifest.id} on"
-    known = tuple(case for case in cases if case.source in learnt)
+    known = tuple(case for case in cases if (case.source or UNNAMED) in learnt)
     empty = np.empty((len(known), len(manifest.classes)))
     try:
         check_unseen(

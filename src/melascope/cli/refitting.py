@@ -33,9 +33,9 @@ from melascope.cli.refit_told import (
 )
 from melascope.cli.useless_points import warn_of_useless_points
 from melascope.decision.novelty import NoveltyLimits, fit_limits
-from melascope.domain.case import Case
+from melascope.domain.case import UNNAMED, Case
 from melascope.errors import MelascopeError, UsageError
-from melascope.evaluation.holdout import ALL, UNNAMED, FittedDecision, fit_decision, splits_named
+from melascope.evaluation.holdout import ALL, FittedDecision, fit_decision, splits_named
 from melascope.evaluation.judged import cross_judge, judge
 from melascope.evaluation.measure import Metrics, headline, measure
 from melascope.evaluation.metrics import UndefinedMetricWarning

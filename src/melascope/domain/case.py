@@ -12,6 +12,10 @@ _SHARED_ID = re.compile(r"(HAM|BCN|IL|IP)_\d+")
 _ARCHIVE_ID = re.compile(r"(ISIC_\d{7})(_downsampled)?")
 
 
+#: In place of a dataset's name where the case table has none.
+UNNAMED = "unnamed"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
     """One image and what its dataset says of it. Unknown is None, never guessed."""

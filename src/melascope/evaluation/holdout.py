@@ -15,14 +15,13 @@ from scipy.sparse.csgraph import connected_components
 from melascope.decision.calibration import Calibration, CalibrationMethod, fit_calibration
 from melascope.decision.conformal import ConformalSets, fit_conformal
 from melascope.decision.operating_point import OperatingPoint, fit_operating_points
+from melascope.domain.case import UNNAMED
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import LeakError, MelascopeError
 from melascope.evaluation.predictions import Predictions
 
 #: In place of a split's name: every row.
 ALL = "all"
-#: In place of a dataset's name where the case table has none.
-UNNAMED = "unnamed"
 _LEARNT_FROM = ("train", "val")
 
 
@@ -134,7 +133,7 @@ def check_unseen(
     """
     fitted = {*_LEARNT_FROM, *fitted_on}
     seen = Counter(
-        case.split or f"no split, from {case.source}"
+        case.split or f"no split, from {case.source or UNNAMED}"
         for case in rows.cases
         if (
             case.split in fitted or case.split.isdecimal()

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melascope.decision.prevalence import Prior
+from melascope.domain.case import UNNAMED
 from melascope.domain.diagnosis import Diagnosis
 from melascope.evaluation import metrics
 from melascope.evaluation.intervals import Estimate, Named, Statistic, estimate
@@ -142,7 +143,7 @@ def measure(judged: Judged, *, n_bootstrap: int = 1000, seed: int = 0) -> Metric
         n_melanoma_lesions=int(votes.melanoma_L.sum()),
         n_melanoma_unknown=int(np.isnan(melanoma_N).sum()),
         n_diagnosed=int((predictions.class_index_N >= 0).sum()),
-        sources=dict(Counter(case.source or "unnamed" for case in predictions.cases).most_common()),
+        sources=dict(Counter(case.source or UNNAMED for case in predictions.cases).most_common()),
         classes=predictions.classes,
         prior=judged.prior,
         n_bootstrap=n_bootstrap,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melascope.decision.novelty import NoveltyLimits
+from melascope.domain.case import UNNAMED
 from melascope.evaluation import metrics
 from melascope.evaluation.intervals import Estimate, Named, Statistic, estimate
 from melascope.evaluation.judged import Judged
@@ -91,7 +92,7 @@ def _novelty(
     known_N = ~np.isnan(novelty_N)
     parts: dict[tuple[Part, str], NDArray[np.bool_]] = {("all", ""): known_N}
     labels: dict[Part, list[str]] = {
-        "source": [case.source or "unnamed" for case in predictions.cases],
+        "source": [case.source or UNNAMED for case in predictions.cases],
         "diagnosis": [case.diagnosis.label for case in predictions.cases],
     }
     for part, label_N in labels.items():

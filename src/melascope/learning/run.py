@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from melascope.datasets.table import read_cases
-from melascope.domain.case import Case
+from melascope.domain.case import UNNAMED, Case
 from melascope.domain.diagnosis import Diagnosis
 from melascope.errors import UsageError
 from melascope.evaluation.predictions import Predictions, read_predictions
@@ -130,7 +130,7 @@ def training_facts(
     counts_C = class_counts(allowed_classes(train, classes))
     digests = sorted(case.sha256 or "" for case in train)
     return {
-        "sources": dict(Counter(case.source or "unnamed" for case in train)),
+        "sources": dict(Counter(case.source or UNNAMED for case in train)),
         "n_images": len(train),
         "n_groups": len({case.group for case in train}),
         "class_counts": {str(c): sum(case.diagnosis is c for case in train) for c in classes},

@@ -154,6 +154,26 @@ def test_cases_such_as_the_bundle_has_seen_are_refused_but_for_a_reason(
     )
 
 
+def test_unnamed_cases_are_refused_where_the_network_learnt_from_unnamed_ones(
+    melascope_cli: Cli, cases: Callable[..., Path], make_bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    training = {
+        "sources": {"unnamed": 10}, "n_images": 10, "n_groups": 10, "class_counts": {}, "fingerprint": "0" * 64,
+    }  # fmt: skip
+    make_bundle(tmp_path / "b.zip", training=training)
+    line = (
+        "bundle",
+        "refit",
+        cases(source=""),
+        "--bundle",
+        tmp_path / "b.zip",
+        "--out",
+        tmp_path / "own.zip",
+    )
+    done = melascope_cli(*line)
+    assert (done.status, "no split, from unnamed: 70" in done.err) == (5, True)
+
+
 def test_a_split_of_ones_own_is_not_taken_for_the_makers(
     melascope_cli: Cli, cases: Callable[..., Path], tmp_path: Path
 ) -> None:
